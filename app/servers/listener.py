@@ -1,7 +1,7 @@
-"""Listen, and pump bytes between clients and conversations (`conversation.py` says what those are).
+"""Listens, and moves bytes between clients and conversations (see `conversation.py`).
 
-All waiting of the embedded mail servers is here: accepting, TLS, deadlines, limits on connections, and the drain at
-the end. The conversations hold the protocols.
+All waiting of the embedded mail servers is in this module: accepting, TLS, deadlines, limits on connections, and the
+drain at shutdown. The conversations implement the protocols.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from app.servers.proxied import ProxiedServer
 from app.telemetry import get_logger
 
 BYTES_PER_EXTRA_SECOND = 1024
-"""A transfer that is this fast each second is never cut off."""
+"""A transfer at this rate or faster never times out."""
 CLOSE_SECONDS = 5.0
 DRAIN_SECONDS = 4.0
 BACKLOG = 256
-"""Connections that wait to be accepted: few, so that a flood waits in the kernel and not in our descriptors."""
+"""Connections that wait to be accepted: few, so that a flood does not use the process's descriptors."""
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class UnauthenticatedTime:
-    """How long a client may go on without a login, or where there is none without handing over a message.
+    """How long a client may stay without a login, or without delivering a message where the protocol has no login.
 
-    Absolute: input of the client does not extend it; `is_earned`: each KiB that it sends earns it a second.
+    Input of the client does not extend the time, unless `is_earned`: then each KiB adds a second.
     """
 
     seconds: float = 60.0
@@ -53,8 +53,8 @@ class UnauthenticatedTime:
 class Listener:
     """One kind of mail server on any number of ports.
 
-    `tls` is what STARTTLS and implicit TLS use; without it neither is offered. A connection from one of `proxies`
-    begins with a PROXY protocol header.
+    STARTTLS and implicit TLS use `tls`; without it neither is offered. A connection from one of `proxies` begins with a
+    PROXY protocol header.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Listener:
         self._clients: dict[Connection, asyncio.Task[None]] = {}
 
     async def start(self, host: str, port: int, *, is_implicit_tls: bool = False) -> int:
-        """Listen there; returns the port, which was chosen where 0 was given. OSError where it is taken."""
+        """Listen on a port and return it; port 0 chooses a free port. Raises OSError if the port is in use."""
         if is_implicit_tls and self._tls is None:
-            raise ValueError("A port with implicit TLS needs a certificate")
+            raise ValueError("A port with implicit TLS requires a certificate")
         loop = asyncio.get_running_loop()
         on_open = partial(self._welcome, is_implicit_tls=is_implicit_tls)
         if self._proxies:
@@ -92,7 +92,7 @@ class Listener:
         return int(server.sockets[0].getsockname()[1])
 
     async def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Accept no more, let each conversation end what it is doing and say goodbye; cut off what takes longer."""
+        """Stop accepting, let each conversation finish its request and send its farewell; cancel late ones."""
         for server in self._servers:
             server.close()
         for proxied in self._proxied:
@@ -117,30 +117,30 @@ class Listener:
     async def _serve(self, connection: Connection, is_implicit_tls: bool) -> None:
         address = connection.address
         peer = Client(address, is_loopback(address), False, self._tls is not None, waiter=connection.waiter)
-        visit = self._admission.enter(peer, partial(connection.end, Farewell.OVERLOAD))
+        admitted = self._admission.enter(peer, partial(connection.end, Farewell.OVERLOAD))
         try:
-            if is_implicit_tls and self._tls is not None and visit is not None:
+            if is_implicit_tls and self._tls is not None and admitted is not None:
                 await connection.start_tls(self._tls)
                 peer.is_encrypted = True
-            await self._converse(connection, peer, visit)
+            await self._converse(connection, peer, admitted)
             await connection.close(CLOSE_SECONDS)
         except ClientLost as error:
             log.debug("client_lost", server=self._name, reason=str(error))
         finally:
             connection.abort()
-            if visit is not None:
-                visit.leave()
+            if admitted is not None:
+                admitted.leave()
 
-    async def _converse(self, connection: Connection, peer: Client, visit: AdmittedConnection | None) -> None:
+    async def _converse(self, connection: Connection, peer: Client, admitted: AdmittedConnection | None) -> None:
         conversation = self._answer(peer)
         try:
-            await _Pump(self._name, connection, conversation, peer, self._tls, self._stranger_time).run(visit)
+            await _Pump(self._name, connection, conversation, peer, self._tls, self._stranger_time).run(admitted)
         finally:
             conversation.close()
 
 
 class _Pump:
-    """Carries one conversation to its end."""
+    """Runs one conversation until it ends."""
 
     def __init__(
         self,
@@ -160,16 +160,16 @@ class _Pump:
         self._started_at = 0.0
         self._received_bytes = 0
         self._stranger_time = stranger_time
-        self._strange_since = asyncio.get_running_loop().time()
-        self._strange_bytes = self._messages = 0
-        self._visit: AdmittedConnection | None = None
+        self._unauthenticated_since = asyncio.get_running_loop().time()
+        self._unauthenticated_bytes = self._messages = 0
+        self._admitted: AdmittedConnection | None = None
 
-    async def run(self, visit: AdmittedConnection | None) -> None:
-        """From greeting to end. Raises ClientLost. Without a `visit` there is no room."""
-        if visit is None:
+    async def run(self, admitted: AdmittedConnection | None) -> None:
+        """Run from greeting to end. Raises ClientLost. With `admitted` None there are too many connections."""
+        if admitted is None:
             await self._say_farewell(Farewell.OVERLOAD)
             return
-        self._visit = visit
+        self._admitted = admitted
         await self._connection.send(self._conversation.greet())
         self._restart_clock()
         try:
@@ -182,7 +182,7 @@ class _Pump:
             await self._say_farewell(Farewell.FAULT)
 
     async def _turn(self) -> None:
-        """Wait for the client or a poke, then do all steps that come of it."""
+        """Wait for the client or a poke, then do all resulting steps."""
         await self._connection.flush()
         try:
             data = await self._connection.read(self._seconds_left())
@@ -205,13 +205,13 @@ class _Pump:
             await self._do_steps()
         if data and not self._is_over:
             self._received_bytes += len(data)
-            self._strange_bytes += len(data)
+            self._unauthenticated_bytes += len(data)
             self._conversation.receive(data)
             if await self._do_steps():
                 self._restart_clock()
 
     async def _do_steps(self) -> bool:
-        """Whether there was one."""
+        """Do all pending steps; return whether there were any."""
         is_any = False
         while not self._is_over and (step := self._conversation.next_step()) is not None:
             is_any = True
@@ -244,18 +244,18 @@ class _Pump:
     def _restart_clock(self) -> None:
         self._started_at = asyncio.get_running_loop().time()
         self._received_bytes = 0
-        if self._visit is not None:
-            self._visit.is_active()
+        if self._admitted is not None:
+            self._admitted.is_active()
         if self._messages != self._peer.messages:
             self._messages = self._peer.messages
-            self._strange_since, self._strange_bytes = self._started_at, 0
+            self._unauthenticated_since, self._unauthenticated_bytes = self._started_at, 0
 
     def _seconds_left(self) -> float:
         earned = self._conversation.timeout_seconds + self._received_bytes / BYTES_PER_EXTRA_SECOND
         ends_at = self._started_at + earned
         if not self._peer.is_known:
-            extra = self._strange_bytes / BYTES_PER_EXTRA_SECOND if self._stranger_time.is_earned else 0.0
-            ends_at = min(ends_at, self._strange_since + self._stranger_time.seconds + extra)
+            extra = self._unauthenticated_bytes / BYTES_PER_EXTRA_SECOND if self._stranger_time.is_earned else 0.0
+            ends_at = min(ends_at, self._unauthenticated_since + self._stranger_time.seconds + extra)
         return max(0.0, ends_at - asyncio.get_running_loop().time())
 
     async def _say_farewell(self, reason: Farewell) -> None:

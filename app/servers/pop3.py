@@ -1,4 +1,4 @@
-"""The POP3 conversation (RFC 1939, 2449, 2595, 5034): INBOX alone, and nothing is removed before QUIT."""
+"""The POP3 conversation (RFC 1939, 2449, 2595, 5034): serves INBOX only, and removes nothing before QUIT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.wire.pop3 import END, LINE_LIMIT_BYTES, Command, DotWriter, Top, error,
 from app.wire.sasl import MECHANISMS, Claim, Exchange
 
 TIMEOUT_SECONDS = 600.0
-"""RFC 1939 §3 asks for 10 minutes at least."""
+"""RFC 1939 §3 requires at least 10 minutes."""
 STRANGER_TIMEOUT_SECONDS = 60.0
 ERRORS_LIMIT = 20
 LOGIN_FAILURES_LIMIT = 3
@@ -32,7 +32,7 @@ _NO_SUCH = error("No such message")
 
 @dataclass(frozen=True, slots=True)
 class Pop3Site:
-    """What all POP3 conversations of a server share."""
+    """The services and settings that all POP3 conversations share."""
 
     hostname: str
     logins: Logins
@@ -40,7 +40,7 @@ class Pop3Site:
 
 
 class Pop3Conversation:
-    """One client's session: who it is first, then its maildrop."""
+    """One client's session: first the login, then the maildrop."""
 
     def __init__(self, peer: Client, site: Pop3Site) -> None:
         self._peer = peer
@@ -65,7 +65,7 @@ class Pop3Conversation:
             "QUIT": lambda _: Close(ok("Bye")),
         }
 
-    # ---- what the pump calls
+    # ---- called by the pump
 
     @property
     def timeout_seconds(self) -> float:
@@ -92,7 +92,7 @@ class Pop3Conversation:
             return self._refuse(error(refused.detail))
 
     def woken(self, topics: Set[str]) -> None:
-        """POP3 sends nothing on its own."""
+        """Do nothing: POP3 has no unsolicited responses."""
 
     def farewell(self, reason: Farewell) -> bytes:
         texts = {
@@ -108,7 +108,7 @@ class Pop3Conversation:
         self._release()
 
     def _release(self) -> None:
-        """Give the lock back, once."""
+        """Release the maildrop's lock, once."""
         if self._maildrop is not None and self._account_id is not None:
             self._maildrop = None
             self._site.maildrops.release(self._account_id)
@@ -141,11 +141,11 @@ class Pop3Conversation:
     def _stls(self, _: Command) -> Step:
         if not self._can_start_tls:
             return self._refuse(error("STLS not available"))
-        self._lines.clear()  # never take what came in the clear for what comes under TLS
+        self._lines.clear()  # input sent in plaintext must not be read as a command under TLS
         self._user = None
         return StartTls(ok("Go ahead"))
 
-    # ---- who it is
+    # ---- login
 
     def _take_user(self, command: Command) -> Step:
         if not self._peer.may_log_in:
@@ -216,30 +216,30 @@ class Pop3Conversation:
         self._login_failures += 1
         return Close(answer) if self._login_failures >= LOGIN_FAILURES_LIMIT else self._refuse(answer)
 
-    # ---- its maildrop
+    # ---- maildrop
 
     def _messages(self) -> Sequence[DropMessage]:
         assert self._maildrop is not None
         return self._maildrop.messages
 
     def _message(self, number: int) -> DropMessage | None:
-        """None where there is none, or where it was marked for removal."""
+        """Return a message by number; None if it does not exist or is marked for deletion."""
         messages = self._messages()
         message = messages[number - 1] if 1 <= number <= len(messages) else None
         return None if message is None or message in self._deleted else message
 
     def _stat(self, _: Command) -> Step:
-        left = [message for message in self._messages() if message not in self._deleted]
-        return Reply(ok(f"{len(left)} {sum(message.size_bytes for message in left)}"))
+        remaining = [message for message in self._messages() if message not in self._deleted]
+        return Reply(ok(f"{len(remaining)} {sum(message.size_bytes for message in remaining)}"))
 
     def _list(self, command: Command) -> Step:
-        return self._told(command, lambda message: str(message.size_bytes))
+        return self._fact_of(command, lambda message: str(message.size_bytes))
 
     def _uidl(self, command: Command) -> Step:
-        return self._told(command, lambda message: message.uidl)
+        return self._fact_of(command, lambda message: message.uidl)
 
-    def _told(self, command: Command, fact: Callable[[DropMessage], str]) -> Step:
-        """One fact of one message, or of all."""
+    def _fact_of(self, command: Command, fact: Callable[[DropMessage], str]) -> Step:
+        """Return one fact of one message or of all messages."""
         numbers = command.numbers(1)
         if numbers:
             message = self._message(numbers[0])
@@ -300,12 +300,12 @@ class Pop3Conversation:
         return Reply(ok())
 
     async def _update(self, _: ReplyWriter) -> None:
-        """Remove what was marked, let the next session in, then answer."""
+        """Delete marked messages, release the maildrop, then reply."""
         assert self._maildrop is not None
         try:
             await self._maildrop.remove(self._deleted)
             answer = ok("Bye")
-        except Unavailable:  # RFC 1939 §6: what was not removed is an error, and the session ends all the same
+        except Unavailable:  # RFC 1939 §6: if messages were not removed, QUIT fails but still ends the session
             answer = error("Some messages were not deleted", "SYS/TEMP")
         self._release()
         self._ready.append(Close(answer))

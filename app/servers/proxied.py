@@ -1,6 +1,6 @@
-"""A listening socket whose proxies send a PROXY protocol header before anything else.
+"""A listening socket whose proxies send a PROXY protocol header first.
 
-The header is read from the socket before there is a transport, and not a byte of what follows it, which may be TLS.
+The header is read from the socket before the transport exists, and not one byte after it, which may be TLS.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from app.wire.proxy import ProxyHeader
 
 HEADER_SECONDS = 5.0
 PENDING_LIMIT = 256
-"""Connections whose header has not come; what comes beyond is closed."""
+"""Connections that may wait for their header; further connections are closed."""
 _PAUSE_SECONDS = 0.1
-"""Before the next try to accept, where the system had no descriptor left."""
+"""The delay before the next accept after the system ran out of descriptors."""
 
 Factory = Callable[[str], asyncio.Protocol]
-"""Makes the protocol of a connection from its client's address."""
+"""Creates the protocol of a connection from the client's address."""
 
 
 class ProxiedServer:
     """Accepts connections until it is closed."""
 
     def __init__(self, factory: Factory, proxies: Proxies, host: str, port: int, backlog: int) -> None:
-        """OSError where the port is taken."""
+        """Listen on the port. Raises OSError if it is in use."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=backlog)
         self._socket.setblocking(False)
@@ -38,7 +38,7 @@ class ProxiedServer:
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     async def close(self) -> None:
-        """Accept no more, and drop what has sent no header yet."""
+        """Stop accepting, and close connections that have not sent a header."""
         tasks = [self._accepting, *self._pending]
         for task in tasks:
             task.cancel()
@@ -75,11 +75,14 @@ class ProxiedServer:
 
 
 async def _client_address(client: socket.socket) -> str | None:
-    """Whom the header names; None where the proxy speaks for itself. MalformedRequest, OSError."""
+    """Return the client address in the header; None for the proxy's own connections (LOCAL).
+
+    Raises MalformedRequest or OSError.
+    """
     header, loop = ProxyHeader(), asyncio.get_running_loop()
     while header.wanted:
         data = await loop.sock_recv(client, header.wanted)
         if not data:
-            raise ConnectionResetError("It closed before its PROXY protocol header")
+            raise ConnectionResetError("The client closed before its PROXY protocol header")
         header.feed(data)
     return header.address

@@ -1,4 +1,4 @@
-"""The conversation with one IMAP client (see `servers/conversation.py`): commands in order, each to its end."""
+"""The conversation with one IMAP client (see `servers/conversation.py`): runs its commands in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.errors import DatabaseUnavailable, GatewayError, MailboxNotFound, Stora
 from app.servers.conversation import Answer, Client, Close, Farewell, Reply, ReplyWriter, StartTls, Step, Work
 from app.servers.imap.answers import Completion, refusal
 from app.servers.imap.capabilities import capability_code
-from app.servers.imap.commands.notify import tell_new_messages, tell_others
+from app.servers.imap.commands.notify import send_new_messages, send_other_mailboxes
 from app.servers.imap.handlers import Handler
-from app.servers.imap.news import MailboxLost, catch_up, catch_up_some, tell_news
+from app.servers.imap.news import MailboxLost, catch_up, catch_up_some, send_news
 from app.servers.imap.registry import CAPABILITIES, HANDLERS
 from app.servers.imap.session import ImapServices, Session
 from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
@@ -34,13 +34,13 @@ from app.wire.imap.requests.general import Logout, StartTlsCommand
 GUEST_SECONDS = 60.0
 REQUEST_SECONDS = 300.0
 IDLE_SECONDS = 1800.0
-"""Autologout: no less than 30 minutes (RFC 9051 §5.4)."""
+"""Autologout: at least 30 minutes (RFC 9051 §5.4)."""
 GUEST_LIMITS = CommandLimits(line_bytes=40 * KIB, command_bytes=40 * KIB, stream_from_bytes=16 * KIB, literals=8)
-"""Enough for the longest ID, of thirty fields with a kilobyte each (RFC 2971 §3.3)."""
+"""Enough for the longest ID: thirty fields of a kilobyte each (RFC 2971 §3.3)."""
 GUEST_COMMANDS = 50
-"""How many commands a client may send before it logs in."""
+"""The number of commands that a client may send before it logs in."""
 ERRORS_LIMIT = 20
-"""How many malformed commands, one after another, end a conversation."""
+"""The number of consecutive malformed commands after which the conversation ends."""
 
 _GO_AHEAD = b"+ Go ahead\r\n"
 _FAREWELLS = {
@@ -53,12 +53,12 @@ _FAREWELLS = {
 
 
 def imap_answer(services: ImapServices) -> Answer:
-    """What the listener calls for each client."""
+    """Return the function that the listener calls for each client."""
     return partial(ImapConversation, services)
 
 
 class ImapConversation:
-    """Cuts what comes into commands, does them, and tells what happened meanwhile before each is completed."""
+    """Parses and runs commands, and sends pending changes before the completion of each."""
 
     def __init__(self, services: ImapServices, peer: Client) -> None:
         self._session = Session(services, peer, CAPABILITIES)
@@ -126,7 +126,7 @@ class ImapConversation:
         return None
 
     def _consider_literal(self, requested: LiteralRequested) -> Step:
-        """Whether the client may go on: not in a dialogue, and not to append where nothing can be appended."""
+        """Accept or refuse a literal: none in a dialogue, and none to append to a mailbox that does not exist."""
         session = self._session
         if session.read_line is not None:
             self._framer.refuse()
@@ -151,7 +151,7 @@ class ImapConversation:
             await out.send(_GO_AHEAD)
 
     def _spool(self, event: LiteralStart | LiteralChunk) -> Step | None:
-        """Put a streamed literal on disk; a disk that fails refuses the command."""
+        """Write a streamed literal to disk; if that fails, refuse the command."""
         spools, number = self._session.spools, event.literal.number
         try:
             if isinstance(event, LiteralStart):
@@ -184,8 +184,8 @@ class ImapConversation:
                 return self._end(b"* BYE Too many commands before login\r\n")
         match request.command:
             case Logout():
-                done = Completion("Logged out").line(request.tag)
-                return self._end(b"* BYE Goodbye\r\n" + done)
+                logged_out = Completion("Logged out").line(request.tag)
+                return self._end(b"* BYE Goodbye\r\n" + logged_out)
             case StartTlsCommand():
                 return self._start_tls()
         handler = HANDLERS[type(request.command)]
@@ -198,11 +198,11 @@ class ImapConversation:
         session = self._session
         if session.account_id is not None or session.peer.is_encrypted or not session.peer.can_start_tls:
             return self._reject(Completion("STARTTLS not available", status="BAD"), self._session.tag)
-        self._framer = CommandFramer(GUEST_LIMITS)  # what came after the command is forgotten (CVE-2021-33515)
+        self._framer = CommandFramer(GUEST_LIMITS)  # discards input after the command (CVE-2021-33515)
         return StartTls(Completion("Begin TLS now").line(self._session.tag))
 
     def _reject(self, completion: Completion, tag: str) -> Step:
-        """Answer what can't be done at all; too many of them end the conversation."""
+        """Refuse a command that cannot run; too many of them end the conversation."""
         session = self._session
         session.discard_spools()
         session.read_line = None
@@ -216,21 +216,21 @@ class ImapConversation:
         self._session.is_over = True
         return Close(farewell)
 
-    # ---- what waits
+    # ---- running commands
 
     async def _run(self, request: Request, handler: Handler[Any], out: ReplyWriter) -> None:
         self._errors = 0
         try:
-            doing = self._do(request, handler, out)
-            await self._attempt(doing, out, is_expunge_allowed=handler.may_expunge(request.command))
+            work = self._do(request, handler, out)
+            await self._attempt(work, out, is_expunge_allowed=handler.may_expunge(request.command))
         finally:
             self._session.discard_spools()
 
     async def _do(self, request: Request, handler: Handler[Any], out: ReplyWriter) -> Completion | None:
-        """Run a command. One that selects messages by UID waits for overdue news: a UID without EXISTS is ignored."""
+        """Run a command. If it selects messages by UID, send overdue changes first: a UID without EXISTS is ignored."""
         session = self._session
         if session.is_behind and session.view is not None and _names_uids(request.command):
-            if not await self._tell(out, may_expunge=True):
+            if not await self._send_changes(out, may_expunge=True):
                 return None
             if session.is_behind:
                 raise DatabaseUnavailable
@@ -241,32 +241,30 @@ class ImapConversation:
         assert read_line is not None
         await self._attempt(read_line(self._session, line, out), out, is_expunge_allowed=True)
 
-    async def _attempt(
-        self, doing: Awaitable[Completion | None], out: ReplyWriter, *, is_expunge_allowed: bool
-    ) -> None:
-        """Do a command, or the next line of a dialogue, and complete it unless the dialogue goes on."""
+    async def _attempt(self, work: Awaitable[Completion | None], out: ReplyWriter, *, is_expunge_allowed: bool) -> None:
+        """Run a command or the next line of a dialogue, and complete it unless the dialogue continues."""
         session = self._session
         is_guest = session.account_id is None
-        is_away = False
+        is_unavailable = False
         try:
-            completion = await doing
+            completion = await work
         except GatewayError as error:
             completion = refusal(error)
-            is_away = isinstance(error, Unavailable)
+            is_unavailable = isinstance(error, Unavailable)
         if completion is None:
             if session.is_idling:
-                await self._tell(out, may_expunge=True)
+                await self._send_changes(out, may_expunge=True)
             return
         session.read_line = None
         session.is_idling = False
         if is_guest and session.account_id is not None:
             self._welcome()
-        # while the database is away, reading the news would only make the client wait a second time
-        if is_away or await self._tell(out, may_expunge=is_expunge_allowed):
+        # while the database is unavailable, reading changes would only make the client wait a second time
+        if is_unavailable or await self._send_changes(out, may_expunge=is_expunge_allowed):
             await out.send(completion.line(self._session.tag))
 
     def _welcome(self) -> None:
-        """The client is known now: larger limits, and pokes for what happens in its account."""
+        """Set larger limits after the login, and listen for changes of the account."""
         session = self._session
         unread = self._framer.take_unread()
         self._framer = CommandFramer()
@@ -277,45 +275,45 @@ class ImapConversation:
     async def _push_news(self, out: ReplyWriter) -> None:
         session, watch = self._session, self._session.watch
         if session.is_idling or watch is None:
-            await self._tell(out, may_expunge=True)
-        elif watch.tells_selected:
-            await self._tell(out, may_expunge=watch.may_expunge)
+            await self._send_changes(out, may_expunge=True)
+        elif watch.pushes_selected:
+            await self._send_changes(out, may_expunge=watch.may_expunge)
         else:
-            with suppress(Unavailable):  # what is due stays due
+            with suppress(Unavailable):  # pending responses stay pending
                 await catch_up(session)
-                await tell_others(session, out)
+                await send_other_mailboxes(session, out)
 
-    async def _tell(self, out: ReplyWriter, *, may_expunge: bool) -> bool:
-        """Tell what happened; False when that ended the session."""
+    async def _send_changes(self, out: ReplyWriter, *, may_expunge: bool) -> bool:
+        """Send pending changes; return False if that ended the session."""
         try:
-            await self._tell_all(out, may_expunge=may_expunge)
+            await self._send_all_changes(out, may_expunge=may_expunge)
         except (MailboxLost, MailboxNotFound):
             self._session.is_over = True
             self._farewell = b"* BYE The selected mailbox was deleted\r\n"
             return False
         except Unavailable:
-            pass  # what is due stays due, for the next command or poke
+            pass  # pending responses stay pending for the next command or poke
         return True
 
-    async def _tell_all(self, out: ReplyWriter, *, may_expunge: bool) -> None:
-        """Send what a part of the log says, then the next part. Raises Unavailable; the next call sends the rest."""
+    async def _send_all_changes(self, out: ReplyWriter, *, may_expunge: bool) -> None:
+        """Send the changes of the log, one part after another. Raises Unavailable; the next call sends the rest."""
         session = self._session
         is_whole = False
         session.is_behind = True
         while not is_whole:
             is_whole = await catch_up_some(session)
-            await tell_news(session, out, may_expunge=may_expunge)
-            await tell_new_messages(session, out)
-        await tell_others(session, out)
+            await send_news(session, out, may_expunge=may_expunge)
+            await send_new_messages(session, out)
+        await send_other_mailboxes(session, out)
         session.is_behind = False
 
 
 def _names_uids(command: Command) -> bool:
-    """Whether a command selects messages by UID. A client learns UIDs from APPENDUID and COPYUID too."""
+    """Whether a command selects messages by UID. A client also gets UIDs from APPENDUID and COPYUID."""
     return isinstance(command, UidExpunge) or getattr(command, "is_uid", False)
 
 
 def _tag_of(parts: Sequence[Part]) -> str:
-    """The tag of a command that is not whole yet."""
+    """Return the tag of an incomplete command."""
     assert isinstance(parts[0], bytes)
     return parts[0].decode("ascii", "replace").partition(" ")[0]

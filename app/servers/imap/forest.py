@@ -1,8 +1,8 @@
-"""Threads of messages as THREAD answers them (RFC 5256 §3): ORDEREDSUBJECT and REFERENCES.
+"""Builds the threads of THREAD (RFC 5256 §3): ORDEREDSUBJECT and REFERENCES.
 
-Messages are nodes, numbered from 0, in arrays: a mailbox of 146,000 messages takes some megabytes and nothing for the
-garbage collector to walk. All work is done in slices, between which other tasks run. Message-IDs and subjects are
-compared by their hashes.
+Messages are nodes, numbered from 0, in arrays: a mailbox of 146,000 messages takes a few megabytes and no objects for
+the garbage collector. The work is done in slices, between which other tasks run. Message-IDs and subjects are compared
+by their hashes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from app.servers.imap.merging import RUN_UNITS, RUN_VALUES, Key, merged
 from app.servers.pace import Yielding
 
 REFERENCES_LIMIT = 50
-"""References of one message that count: its nearest ancestors."""
+"""The number of a message's references that are used: its nearest ancestors."""
 DUMMIES_LIMIT = 500_000
-"""Messages that others name and that are not there; further ones are passed over."""
+"""The largest number of dummies, which stand for referenced messages that do not exist; more are ignored."""
 ANCESTORS_LIMIT = 1_000
-"""Ancestors that are looked through for a loop; a reference that needs more is passed over."""
+"""Ancestors that are searched for a loop; a reference that needs more is ignored."""
 
 NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadedMessage:
-    """What threads are made of. `base` is the folded base subject; `ancestors` are Message-IDs, the parent last."""
+    """A message to thread. `base` is the folded base subject; `ancestors` are Message-IDs, the parent last."""
 
     uid: int
     sent_at_ms: int
@@ -38,19 +38,19 @@ class ThreadedMessage:
 
 
 class Forest:
-    """Nodes, their parents, and once `arrange` has run the children of each and the roots in order."""
+    """Nodes with their parents, and after `_arrange` also the sorted children and roots."""
 
     def __init__(self, pace: Yielding) -> None:
         self._pace = pace
         self._uids = array("I")
-        """0 for a dummy, a message that is not there."""
+        """0 for a dummy, a message that does not exist."""
         self._sent_at = array("q")
         self._bases = array("q")
         """0 for an empty subject."""
         self._answers = bytearray()
         self._parents = array("i")
         self._degrees = array("i")
-        """How many children a node has."""
+        """The number of children of a node."""
         self._by_id: dict[int, int] = {}
         self._dummies = 0
         self._children = array("i")
@@ -80,11 +80,11 @@ class Forest:
         self._answers[node] = message.is_answer
 
     def add(self, message: ThreadedMessage) -> int:
-        """Add a message without its references; its node."""
+        """Add a message without its references; return its node."""
         return self._new_node(message)
 
     def add_linked(self, message: ThreadedMessage) -> int:
-        """Add a message and link it with what it names (step 1 of REFERENCES); how many steps that took."""
+        """Add a message and link it with its references (step 1 of REFERENCES); return the number of steps."""
         steps = 1
         above = NONE
         for name in message.ancestors[-REFERENCES_LIMIT:]:
@@ -105,7 +105,7 @@ class Forest:
         return node
 
     def _own_node(self, message: ThreadedMessage) -> int:
-        """Of messages with the same Message-ID the first has it; the others are as if they had none."""
+        """Return the message's node. If messages have the same Message-ID, only the first counts as having it."""
         if message.message_id is None:
             return self._new_node(message)
         key = hash(message.message_id)
@@ -125,7 +125,7 @@ class Forest:
             self._parents[node] = NONE
 
     def _link(self, parent: int, child: int) -> int:
-        """Make one the parent of the other unless that makes a loop; how many steps that took."""
+        """Link a child to a parent unless that makes a loop; return the number of steps."""
         steps = 0
         if self._degrees[child] or parent == child:
             above = parent
@@ -141,7 +141,7 @@ class Forest:
     # ---- the two algorithms
 
     async def by_subject(self) -> None:
-        """ORDEREDSUBJECT: of the messages with a subject the first is the parent of all others."""
+        """ORDEREDSUBJECT: the first message of a subject is the parent of the others."""
         first: dict[int, int] = {}
         nodes = ((self._sent_at[node], self._uids[node], node) for node in range(len(self._uids)))
         async for node in self._sorted(nodes):
@@ -151,7 +151,7 @@ class Forest:
         await self._arrange()
 
     async def by_references(self) -> None:
-        """REFERENCES, its steps 2 to 6."""
+        """REFERENCES, steps 2 to 6."""
         await self._prune()
         await self._arrange()
         await self._merge_subjects()
@@ -164,7 +164,7 @@ class Forest:
             await self._pace.spend(RUN_UNITS)
 
     async def _prune(self) -> None:
-        """Step 3: put messages under the next message above them, or under the dummy at the root of their thread."""
+        """Step 3: make each message a child of its nearest existing ancestor, or of the dummy at the root."""
         self._degrees = array("i", bytes(4 * len(self._uids)))
         async for nodes in self._slices():
             for node in nodes:
@@ -191,7 +191,7 @@ class Forest:
         return anchor
 
     async def _merge_subjects(self) -> None:
-        """Step 5: join threads of the same base subject."""
+        """Step 5: merge threads with the same base subject."""
         table: dict[int, int] = {}
         for place, root in enumerate(self._roots):
             base = self._bases[self._first_message(root)]
@@ -210,13 +210,13 @@ class Forest:
         return root if self._uids[root] else self._children[self._starts[root]]
 
     def _is_better(self, root: int, known: int) -> bool:
-        """Whether a root stands for its subject rather than the one known: dummies first, then what is no answer."""
+        """Whether a root represents its subject better than the known root: dummies first, then no replies."""
         if not self._uids[known]:
             return False
         return not self._uids[root] or bool(self._answers[known] and not self._answers[root])
 
     def _merged(self, known: int, root: int) -> int:
-        """Merge the thread of `root` into that which stands for its subject; which stands for it now."""
+        """Merge the thread of `root` into the known thread of its subject; return the subject's new root."""
         is_known_dummy, is_dummy = not self._uids[known], not self._uids[root]
         if is_known_dummy and is_dummy:
             for child in self._children_of(root):
@@ -232,10 +232,10 @@ class Forest:
     # ---- order
 
     async def _sorted(self, keys: Iterable[tuple[int, ...]]) -> AsyncIterator[int]:
-        """The nodes, which are the last number of each key, in the order of the keys."""
-        left = iter(keys)
+        """Yield the nodes, which are the last number of each key, in the order of the keys."""
+        remaining = iter(keys)
         runs: list[list[Key]] = []
-        while run := list[Key](sorted(islice(left, RUN_VALUES))):
+        while run := list[Key](sorted(islice(remaining, RUN_VALUES))):
             runs.append(run)
             await self._pace.spend(RUN_UNITS)
         async for *_, node in merged(runs, self._pace):
@@ -243,7 +243,7 @@ class Forest:
             yield node
 
     async def _arrange(self) -> None:
-        """Sort siblings and roots by when they were sent; a dummy counts as its first child (steps 4 and 6)."""
+        """Sort siblings and roots by sent time; a dummy counts as its first child (steps 4 and 6)."""
         children, starts = array("i"), array("i", [0])
         async for node in self._sorted(self._sibling_keys()):
             parent = self._parents[node]
@@ -270,10 +270,10 @@ class Forest:
     def _children_of(self, node: int) -> Sequence[int]:
         return self._children[self._starts[node] : self._starts[node + 1]]
 
-    # ---- the answer
+    # ---- the response
 
     def written(self, number_of: Callable[[int], int]) -> Iterator[bytes]:
-        """What follows `* THREAD`, in small pieces; `number_of` gives the number of a UID."""
+        """Yield the text after `* THREAD`, in small pieces; `number_of` returns the number of a UID."""
         if self._roots:
             yield b" "
         for root in self._roots:
@@ -287,7 +287,7 @@ class Forest:
                 yield from self._chain(node, waiting, number_of)
 
     def _chain(self, node: int, waiting: list[int], number_of: Callable[[int], int]) -> Iterator[bytes]:
-        """A parenthesis, and messages as long as each has one child; the children at its end are left in `waiting`."""
+        """Yield "(" and messages while each has one child; add the children of the last to `waiting`."""
         yield b"("
         children: Sequence[int] = (node,)
         is_first = True

@@ -1,4 +1,4 @@
-"""What a command's module declares: who does the command, when it may come, and what CAPABILITY says of it."""
+"""What a command's module declares: its handler, the states in which it is valid, and its capabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ C = TypeVar("C", bound=Command)
 
 
 class State(Enum):
-    """When a command may come (RFC 9051 §3)."""
+    """The states in which a command is valid (RFC 9051 §3)."""
 
     ANY = "any"
     GUEST = "before login"
@@ -29,17 +29,17 @@ def always(_command: Command) -> bool:
 
 
 def with_uids(command: NumberedCommand) -> bool:
-    """No EXPUNGE may be sent while a command uses sequence numbers (RFC 9051 §7.5.1)."""
+    """Whether the command uses UIDs. With sequence numbers, EXPUNGE must not be sent during it (RFC 9051 §7.5.1)."""
     return command.is_uid
 
 
 @dataclass(frozen=True, slots=True)
 class Handler(Generic[C]):
-    """How commands of one type are done.
+    """The handler of one type of command.
 
-    `run` sends the untagged answers itself and returns the tagged one; None starts a dialogue, which
-    `Session.read_line` completes. `capabilities` are the words that it adds to CAPABILITY. `may_expunge` says whether
-    untagged EXPUNGE and VANISHED may be sent before the command is completed.
+    `run` sends untagged responses and returns the tagged response; None starts a dialogue, which `Session.read_line`
+    completes. `capabilities` are the words that it adds to CAPABILITY. `may_expunge` returns whether untagged EXPUNGE
+    and VANISHED may be sent before the completion.
     """
 
     command: type[C]
@@ -49,15 +49,15 @@ class Handler(Generic[C]):
     may_expunge: Callable[[C], bool] = always
 
     def why_not(self, session: Session) -> str:
-        """Why the command can't come now; "" where it can."""
+        """Return why the command is not valid now; "" if it is."""
         is_user = session.account_id is not None
-        is_right = {
+        is_valid = {
             State.ANY: True,
             State.GUEST: not is_user,
             State.USER: is_user,
             State.SELECTED: session.view is not None,
         }[self.state]
-        return "" if is_right else f"This command is only possible {self.state.value}"
+        return "" if is_valid else f"This command is only possible {self.state.value}"
 
 
 Handlers = tuple[Handler[Any], ...]

@@ -1,7 +1,7 @@
-"""Whether a message meets search criteria (RFC 9051 §6.4.4). Pure: rows and texts in, true or false out.
+"""Compares messages with search criteria (RFC 9051 §6.4.4). Pure: rows and texts in, true or false out.
 
-A criterion becomes a function of a row and, where neither the row nor the full-text index can tell, of the message's
-text. The columns that it needs are gathered on the way.
+Each criterion becomes a function of a row and, if neither the row nor the full-text index decides, of the message's
+text. The matcher also collects the columns that the criteria need.
 """
 
 from __future__ import annotations
@@ -57,24 +57,28 @@ _COMPARISONS: dict[str, Callable[[date, date], bool]] = {
 
 
 Predicate = Callable[[MessageValues, Searchable | None], bool | None]
-"""None where only the message's text can tell, and it was not given."""
+"""Returns None if only the message's text decides, and it was not given."""
 
 
 class Matcher:
-    """Criteria, ready to be compared with rows of `columns`.
+    """Compiled criteria for rows with `columns`.
 
-    `looked` is the result of the full-text index for some of them. `now_ms` is what YOUNGER and OLDER count from.
+    `text_matches` has the results of the full-text index for some criteria. YOUNGER and OLDER count from `now_ms`.
     """
 
     def __init__(
-        self, key: SearchKey, view: MailboxView, now_ms: int, looked: Mapping[SearchKey, TextMatches] | None = None
+        self,
+        key: SearchKey,
+        view: MailboxView,
+        now_ms: int,
+        text_matches: Mapping[SearchKey, TextMatches] | None = None,
     ) -> None:
         self._view = view
         self._now_ms = now_ms
-        self._looked = looked or {}
+        self._text_matches = text_matches or {}
         self._columns = dict.fromkeys(("uid", "blob", "size_bytes"))
         self.criteria = 0
-        """How many criteria a row is compared with at most."""
+        """The largest number of criteria that a row is compared with."""
         self.has_modseq = False
         self.meets = self._predicate(key)
 
@@ -140,7 +144,7 @@ class Matcher:
                 self._need("thread_id")
                 return lambda row, _: (row.thread_id if is_thread else row.blob) == id_
             case _:
-                raise TypeError(f"{key!r} is no search key")
+                raise TypeError(f"{key!r} is not a search key")
 
     def _numbers(self, key: Numbers | SavedResult) -> Predicate:
         is_uid = key.is_uid
@@ -162,21 +166,21 @@ class Matcher:
         return lambda row, _: folded in read(row)
 
     def _text(self, key: TextMatch | HeaderMatch) -> Predicate:
-        folded, looked = fold(key.text), self._looked.get(key)
+        folded, matches = fold(key.text), self._text_matches.get(key)
         if isinstance(key, HeaderMatch):
             has = self._header(key.name, folded)
-            if looked is None:
+            if matches is None:
                 return has
-            may, unknown = looked.found, looked.unindexed
+            may, unknown = matches.found, matches.unindexed
             return lambda row, text: (holds(may, row.uid) or holds(unknown, row.uid)) and has(row, text)
         has_text = _unread(key.field.value.lower(), folded)
-        if looked is None:
+        if matches is None:
             return has_text
-        found, unindexed = looked.found, looked.unindexed
+        found, unindexed = matches.found, matches.unindexed
         return lambda row, text: holds(found, row.uid) or (holds(unindexed, row.uid) and has_text(row, text))
 
     def _header(self, name: str, folded: str) -> Predicate:
-        """By the header that lies in the row; of one that is too long for it, by the message."""
+        """Return a predicate on the header in the row, or on the message if the header is too long for the row."""
         self._need("header", "header_bytes")
         unread = _unread(f"header:{name}", folded)
 
@@ -205,7 +209,7 @@ class Matcher:
 
 
 def scope_of(key: TextMatch | HeaderMatch) -> str | None:
-    """Where a text is sought, as in `filter.Text`; None for what rows tell."""
+    """Return the scope of a text, as in `filter.Text`; None for fields that rows have."""
     if isinstance(key, HeaderMatch):
         return f"header:{key.name}"
     return None if key.field in _ADDRESS_COLUMNS else key.field.value.lower()
@@ -217,27 +221,27 @@ def _unread(scope: str, folded: str) -> Predicate:
 
 def _all(predicates: list[Predicate]) -> Predicate:
     def meets(row: MessageValues, text: Searchable | None) -> bool | None:
-        found: bool | None = True
+        result: bool | None = True
         for predicate in predicates:
-            told = predicate(row, text)
-            if told is False:
+            is_met = predicate(row, text)
+            if is_met is False:
                 return False
-            found = None if told is None else found
-        return found
+            result = None if is_met is None else result
+        return result
 
     return meets
 
 
 def _negated(predicate: Predicate) -> Predicate:
     def meets(row: MessageValues, text: Searchable | None) -> bool | None:
-        told = predicate(row, text)
-        return None if told is None else not told
+        is_met = predicate(row, text)
+        return None if is_met is None else not is_met
 
     return meets
 
 
 def _cost(key: SearchKey) -> int:
-    """0 for what a row tells at once, 1 for a header, 2 for a body."""
+    """Return the cost of a criterion: 0 for row columns, 1 for a header, 2 for a body."""
     match key:
         case And(keys):
             return max((_cost(condition) for condition in keys), default=0)
@@ -261,7 +265,7 @@ def _day(time_ms: int) -> date:
 
 
 def _day_in_header(envelope: bytes) -> date | None:
-    """The day that the Date header names, in its own time zone; None where it can't be read."""
+    """Return the day of the Date header, in its own time zone; None if it is invalid."""
     found = _HEADER_DATE.match(envelope)
     month = _MONTH_NUMBERS.get(found[2].lower()) if found else None
     if found is None or month is None:

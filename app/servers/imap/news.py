@@ -19,29 +19,29 @@ from app.wire.imap.sets import SequenceSet
 
 CHANGES_LIMIT = 500
 LINES_LIMIT = 500
-"""EXPUNGE answers that are sent at a time."""
+"""EXPUNGE responses that are sent at a time."""
 
 
 class MailboxLost(Exception):
-    """The selected mailbox was deleted, or its UIDs are void: the session ends with BYE (RFC 2180 §3.3)."""
+    """The selected mailbox was deleted, or its UIDVALIDITY changed: the session ends with BYE (RFC 2180 §3.3)."""
 
 
 async def catch_up(session: Session) -> None:
-    """Read the log to its end and note in the view, and for NOTIFY, what happened."""
+    """Read the log to its end and note changes in the view and for NOTIFY."""
     while not await catch_up_some(session):
         pass
 
 
 async def catch_up_some(session: Session) -> bool:
-    """The same for `CHANGES_LIMIT` entries of the log; whether that was its end.
+    """Read up to `CHANGES_LIMIT` entries of the log and note their changes; return whether that was its end.
 
-    A caller that sends the responses after each call holds no more than that at a time.
+    A caller that sends the responses after each call bounds its memory.
     """
     if session.view is None and session.watch is None:
         return True
     changes = await session.services.views.changes_after(session.account, session.seq, CHANGES_LIMIT)
     if changes and changes[0].seq != session.seq + 1:
-        await _read_anew(session)
+        await _compare_with_mailbox(session)
     for change in changes:
         _note(session, change)
     if changes:
@@ -58,30 +58,30 @@ def _note(session: Session, change: Change) -> None:
         view.note(change)
 
 
-async def _read_anew(session: Session) -> None:
-    """Compare the view with the mailbox: the log was trimmed beyond where this session stood."""
+async def _compare_with_mailbox(session: Session) -> None:
+    """Compare the view with the mailbox, because the log was trimmed beyond the session's position."""
     view = session.view
     if view is None:
         return
-    here = await session.services.shared.read_uids(session.account, view.mailbox_id)
+    present = await session.services.shared.read_uids(session.account, view.mailbox_id)
     known = view.all_uids()
-    gone = await asyncio.to_thread(_missing_from, here, known)
+    gone = await asyncio.to_thread(_missing_from, present, known)
     for uid in gone:
         view.remove(uid)
         await session.pace.spend(1)
-    for uid in here[bisect_right(here, view.last_uid) :]:
+    for uid in present[bisect_right(present, view.last_uid) :]:
         view.arrive(uid)
     view.flag_all()
 
 
-def _missing_from(here: Sequence[int], known: Sequence[int]) -> list[int]:
-    return sorted(set(known).difference(here))
+def _missing_from(present: Sequence[int], known: Sequence[int]) -> list[int]:
+    return sorted(set(known).difference(present))
 
 
-async def tell_news(session: Session, out: ReplyWriter, *, may_expunge: bool) -> None:
-    """Send EXPUNGE or VANISHED (where it may be), EXISTS, RECENT and FETCH for what was noted.
+async def send_news(session: Session, out: ReplyWriter, *, may_expunge: bool) -> None:
+    """Send EXPUNGE or VANISHED (if allowed), EXISTS, RECENT and FETCH for noted changes.
 
-    Raises MailboxLost; Unavailable, and the next call sends the rest.
+    Raises MailboxLost, or Unavailable; then the next call sends the rest.
     """
     view = session.view
     if view is None:
@@ -92,7 +92,7 @@ async def tell_news(session: Session, out: ReplyWriter, *, may_expunge: bool) ->
         await out.send(lines)
         await session.pace.spend(LINES_LIMIT)
     if arrivals := view.arrivals():
-        with suppress(Unavailable):  # they are recent to a later session, then
+        with suppress(Unavailable):  # then they are recent to a later session
             await claim_recent(session, view, arrivals)
         if session.watch is not None:
             view.fresh.extend(arrivals)
@@ -100,14 +100,14 @@ async def tell_news(session: Session, out: ReplyWriter, *, may_expunge: bool) ->
         await out.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, view.recent_count))
     flagged = view.take_flagged()
     try:
-        await tell_flags(session, flagged, out)
+        await send_flags(session, flagged, out)
     except Unavailable:
         view.flag_again(flagged, session.seq)
         raise
 
 
 def _expunged(session: Session, view: MailboxView) -> bytes:
-    """EXPUNGE, or VANISHED once QRESYNC is enabled (RFC 7162 §3.2.10), for some messages; b"" where none is gone."""
+    """Return EXPUNGE, or VANISHED with QRESYNC (RFC 7162 §3.2.10), for some messages; b"" if none is gone."""
     if not session.has_qresync:
         return b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_expunged(LINES_LIMIT)])
     uids = view.take_vanished(LINES_LIMIT)
@@ -115,9 +115,9 @@ def _expunged(session: Session, view: MailboxView) -> bytes:
 
 
 async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int]) -> None:
-    """Note which of these UIDs, which ascend, are recent to this session.
+    """Note which of these ascending UIDs are recent to this session.
 
-    Unless it only examines the mailbox they are recent to no later session.
+    Unless the mailbox is read-only, they are not recent to later sessions.
     """
     services = session.services
     if view.is_read_only:
@@ -128,33 +128,35 @@ async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int])
         view.recent.add(max(first, uids[0]), uids[-1])
 
 
-async def tell_flags(session: Session, uids: Sequence[int], out: ReplyWriter) -> None:
-    """Send FETCH answers with the flags that these messages have now; none for one that is gone."""
+async def send_flags(session: Session, uids: Sequence[int], out: ReplyWriter) -> None:
+    """Send FETCH responses with the current flags of these messages, without messages that are gone."""
     view = session.selected
     async for rows in read_rows(session, uids, ("uid", "flags", "modseq")):
         lines = new_keywords(view, (row.flags for row in rows))
         for row in rows:
             extra = b" MODSEQ (%d)" % row.modseq if session.has_condstore else b""
-            shown = flag_list(row.flags, is_recent=row.uid in view.recent)
-            lines.append(b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (view.number_of(row.uid), row.uid, shown, extra))
+            current_flags = flag_list(row.flags, is_recent=row.uid in view.recent)
+            lines.append(
+                b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (view.number_of(row.uid), row.uid, current_flags, extra)
+            )
         await out.send(b"".join(lines))
         await session.pace.spend(len(rows))
 
 
 @lru_cache(maxsize=256)
 def flag_list(flags: str, *, is_recent: bool) -> bytes:
-    """The flags of a message, as its row spells them, in parentheses."""
+    """Return a message's flags, as its row spells them, in parentheses."""
     if is_recent:
         flags = f"{flags} \\Recent" if flags else "\\Recent"
     return b"(%b)" % flags.encode("ascii", "replace")
 
 
 def new_keywords(view: MailboxView, flags: Iterable[str]) -> list[bytes]:
-    """A FLAGS response for a keyword that the client does not know yet (RFC 9051 §7.3.5)."""
-    found = {flag for text in set(flags) for flag in text.split()} - view.keywords - set(SYSTEM_FLAGS)
-    if not found:
+    """Return a FLAGS response if there are keywords that the client does not know (RFC 9051 §7.3.5)."""
+    keywords = {flag for text in set(flags) for flag in text.split()} - view.keywords - set(SYSTEM_FLAGS)
+    if not keywords:
         return []
-    view.keywords |= found
+    view.keywords |= keywords
     return [flags_line(view.keywords)]
 
 
@@ -163,5 +165,5 @@ def flags_line(keywords: Iterable[str]) -> bytes:
 
 
 def keywords_among(flags: Iterable[str]) -> Flags:
-    """The keywords among rows of flags."""
+    """Return the keywords among rows of flags."""
     return frozenset(flag for text in set(flags) for flag in text.split()) - frozenset(SYSTEM_FLAGS)

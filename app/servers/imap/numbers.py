@@ -1,4 +1,4 @@
-"""Long lists of messages on the wire: written in pieces, so that no answer holds up other sessions."""
+"""Writes long lists of messages in pieces, so that no response blocks other sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NUMBERS_AT_ONCE = 500
 
 
 async def numbers_of(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[Sequence[int]]:
-    """The numbers by which a client knows these messages, in pieces: their UIDs, or their sequence numbers."""
+    """Yield the numbers of these messages for the client, in pieces: UIDs or sequence numbers."""
     for start in range(0, len(uids), NUMBERS_AT_ONCE):
         some = uids[start : start + NUMBERS_AT_ONCE]
         yield some if is_uid else session.selected.numbers_of(some)
@@ -18,7 +18,7 @@ async def numbers_of(session: Session, uids: Sequence[int], *, is_uid: bool) -> 
 
 
 async def set_pieces(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[bytes]:
-    """The set that names these messages, as it is written, in pieces."""
+    """Yield the sequence set of these messages, in pieces."""
     writer = SetWriter()
     async for numbers in numbers_of(session, uids, is_uid=is_uid):
         yield writer.add(numbers)
@@ -26,12 +26,12 @@ async def set_pieces(session: Session, uids: Sequence[int], *, is_uid: bool) -> 
 
 
 async def set_text(session: Session, uids: Sequence[int], *, is_uid: bool) -> str:
-    """The same in one text."""
+    """Return the sequence set of these messages as one text."""
     return b"".join([piece async for piece in set_pieces(session, uids, is_uid=is_uid)]).decode()
 
 
 class SetWriter:
-    """Writes numbers as a set in their own order, `1:3,7`, however many pieces they come in."""
+    """Writes numbers as a set in their own order, such as `1:3,7`, from any number of pieces."""
 
     __slots__ = ("_first", "_last", "_separator")
 
@@ -40,11 +40,11 @@ class SetWriter:
         self._separator = b""
 
     def add(self, numbers: Iterable[int]) -> bytes:
-        """The ranges that are whole now."""
+        """Return the ranges that are complete."""
         return b"".join(self._ranges(numbers))
 
     def end(self) -> bytes:
-        """The last range."""
+        """Return the last range."""
         return self._range() if self._first else b""
 
     def _ranges(self, numbers: Iterable[int]) -> Iterator[bytes]:
@@ -63,6 +63,6 @@ class SetWriter:
 
 
 def written(numbers: Iterable[int]) -> str:
-    """A short list of numbers as a set in its own order."""
+    """Return a short list of numbers as a set, in its own order."""
     writer = SetWriter()
     return (writer.add(numbers) + writer.end()).decode()

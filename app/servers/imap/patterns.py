@@ -1,6 +1,6 @@
 """Mailbox patterns: `*` is any text, `%` any text within one level (RFC 9051 §6.3.9). Pure, linear.
 
-All places of the pattern that a name may have reached are bits of one number, so no pattern makes it go back.
+The reachable positions in the pattern are bits of one number, so matching never backtracks.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from app.mailstore.mailboxes import DELIMITER
 
 PATTERN_LIMIT = 1_000
-"""Characters of a pattern that count."""
+"""The number of a pattern's characters that are used."""
 
 _WILDCARDS = re.compile(r"[*%]{2,}")
 
 
 class Pattern:
-    """A pattern, ready to be compared with many names. INBOX is matched in any case."""
+    """A compiled pattern. INBOX matches in any case."""
 
     def __init__(self, text: str) -> None:
         text = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", text[:PATTERN_LIMIT])
@@ -44,5 +44,5 @@ class Pattern:
         return bool(reached & self._end)
 
     def _past_wildcards(self, reached: int) -> int:
-        """A wildcard may stand for nothing; no two are neighbours."""
+        """A wildcard can match the empty text; two wildcards are never adjacent."""
         return reached | (reached & (self._stars | self._percents)) << 1

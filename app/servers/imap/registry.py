@@ -1,4 +1,4 @@
-"""The table of commands, collected from the modules of `commands`, and the capabilities that they add."""
+"""The table of commands, collected from the modules of `commands`, and their capabilities."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from app.wire.imap.request import Command
 
 
 def _collect() -> Mapping[type[Command], Handler[Any]]:
-    """The handlers of all modules in `commands`. Raises ImportError where two of them do the same command."""
-    found: dict[type[Command], Handler[Any]] = {}
+    """Return the handlers of all modules in `commands`. Raises ImportError if two handle the same command."""
+    handlers_by_command: dict[type[Command], Handler[Any]] = {}
     for module in iter_modules(commands.__path__, f"{commands.__name__}."):
         handlers: Handlers = import_module(module.name).HANDLERS
         for handler in handlers:
-            if handler.command in found:
-                raise ImportError(f"{module.name} does {handler.command.__name__}, which another handler does too")
-            found[handler.command] = handler
-    return found
+            if handler.command in handlers_by_command:
+                raise ImportError(
+                    f"{module.name} handles {handler.command.__name__}, which another module also handles"
+                )
+            handlers_by_command[handler.command] = handler
+    return handlers_by_command
 
 
 HANDLERS = _collect()

@@ -1,4 +1,4 @@
-"""Rows of the selected mailbox's messages, a piece at a time, beside the event loop where there are many."""
+"""Reads rows of the selected mailbox's messages in pieces, in a thread if there are many."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from app.mailstore.views import MessageValues, is_detailed
 from app.servers.imap.session import Session
 
 ROWS_LIMIT, DETAILED_ROWS_LIMIT = 1_000, 100
-"""Rows of one read, of small columns alone and with large ones among them."""
+"""Rows of one read: with small columns only, and with large columns."""
 FEW_ROWS = 100
-"""So few rows are read at once, without a thread."""
+"""Up to this number, rows are read without a thread."""
 
 
 async def read_rows(
     session: Session, uids: Sequence[int], columns: tuple[str, ...]
 ) -> AsyncIterator[Sequence[MessageValues]]:
-    """These columns of the messages with these UIDs, which ascend and are in the view.
+    """Yield these columns of the messages with these UIDs, which ascend and are in the view.
 
-    Those that are gone are missing. Each piece is read when it is asked for: a slow client holds one of them.
+    Messages that are gone are omitted. Each piece is read on demand, so a slow client holds only one in memory.
     """
     view, views = session.selected, session.services.views
     step = DETAILED_ROWS_LIMIT if is_detailed(columns) else ROWS_LIMIT

@@ -1,4 +1,4 @@
-"""Where the bytes of BODY[…] lie in a stored message (RFC 9051 §6.4.5). Pure."""
+"""Locates the bytes of BODY[…] in a stored message (RFC 9051 §6.4.5). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.mime.body import part_at
 from app.wire.imap.requests.fetch import SectionRequest
 
 CHOSEN_LIMIT_BYTES = 1 << 20
-"""How much of a header HEADER.FIELDS looks at."""
+"""Bytes of a header that HEADER.FIELDS reads."""
 
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*(?:\n|\Z)", re.MULTILINE)
 
@@ -19,7 +19,7 @@ _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*(?:\n|\Z)"
 def locate(
     section: SectionRequest, header_bytes: int, size_bytes: int, structure: Callable[[], BodyPart]
 ) -> ByteRange | None:
-    """The bytes of a section before fields are chosen and a partial is cut; None if the section does not exist."""
+    """Return the range of a section, before fields and a partial are applied; None if it does not exist."""
     if not section.part:
         return _of_message(section.kind, header_bytes, size_bytes)
     part = part_at(structure(), ".".join(map(str, section.part)))
@@ -40,7 +40,7 @@ def _of_message(kind: str, header_bytes: int, size_bytes: int) -> ByteRange:
 
 
 def _of_message_inside(kind: str, part: BodyPart) -> ByteRange | None:
-    """HEADER or TEXT of a message/rfc822 part."""
+    """Return the range of HEADER or TEXT of a message/rfc822 part."""
     span = part.children[0].span if part.media_type == "message/rfc822" and part.children else None
     if span is None:
         return None
@@ -49,7 +49,7 @@ def _of_message_inside(kind: str, part: BodyPart) -> ByteRange | None:
 
 
 def chosen_fields(header: bytes, section: SectionRequest) -> bytes:
-    """The fields of a header that HEADER.FIELDS or HEADER.FIELDS.NOT asks for, and the blank line after them."""
+    """Return the fields that HEADER.FIELDS or HEADER.FIELDS.NOT selects, and the blank line after them."""
     wanted = {name.encode("ascii") for name in section.fields}
     is_not = section.kind == "HEADER.FIELDS.NOT"
     found = [
@@ -65,7 +65,7 @@ def _with_line_end(field: bytes) -> bytes:
 
 
 def cut(found: ByteRange, partial: tuple[int, int] | None) -> ByteRange:
-    """The range that `<offset.count>` leaves of a range with an end."""
+    """Return the part of a range with an end that `<offset.count>` selects."""
     assert found.stop is not None
     if partial is None:
         return found

@@ -1,4 +1,4 @@
-"""What one client's session is made of: the login, the selected mailbox, what was enabled, where the log stands."""
+"""The state of one client's session: login, selected mailbox, enabled extensions, position in the log."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from app.wire.imap.request import MessageSet
 from app.wire.imap.sets import SequenceSet
 
 LONG_FROM_RANGES = 1_000
-"""Sets with more ranges than this are looked up beside the event loop."""
+"""Sets with more ranges than this are resolved in a thread."""
 
 LARGE_SORTS = 4
-"""How many SORTs and THREADs of many messages are under way at once."""
+"""Concurrent SORTs and THREADs of many messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImapServices:
-    """What the IMAP server stands on."""
+    """The services that the IMAP server uses."""
 
     store: MailStore
     reader: MailReader
@@ -51,19 +51,19 @@ class ImapServices:
 
 
 Capability = str | Callable[["Session"], str]
-"""A word of CAPABILITY, or what says it of a session; "" is no word."""
+"""A word of CAPABILITY, or a function of the session that returns it; "" is omitted."""
 
 LineReader = Callable[["Session", bytes, ReplyWriter], Awaitable[Completion | None]]
-"""Takes the client's next line in a dialogue (SASL, IDLE); None while it goes on."""
+"""Takes the client's next line in a dialogue (SASL, IDLE); returns None while the dialogue continues."""
 
 
 @dataclass(slots=True)
 class Session:
-    """State that commands read and change, one at a time.
+    """State that commands read and change, one command at a time.
 
-    `offered` are the capabilities that the server's commands add. `tag` is that of the command under way. `seq` is the
-    last event of the account's log that was looked at; it only moves while something follows the log. `read_line` takes
-    the next line instead of the command reader. `spools` holds what was streamed, by the number of its literal.
+    `offered` are the capabilities that the server's commands add. `tag` is the tag of the running command. `seq` is the
+    last event of the account's log that was read; it moves only while something follows the log. `read_line` takes the
+    next line instead of the command parser. `spools` has streamed literals by their number.
     """
 
     services: ImapServices
@@ -75,7 +75,7 @@ class Session:
     tag: str = "*"
     seq: int = 0
     is_behind: bool = False
-    """The last attempt to tell the client what happened failed: it may know of UIDs that `view` does not show."""
+    """Whether the last attempt to send changes failed: the client may have UIDs that are not in `view`."""
     has_condstore: bool = False
     has_qresync: bool = False
     read_line: LineReader | None = None
@@ -87,13 +87,13 @@ class Session:
 
     @property
     def account(self) -> AccountId:
-        """The account of a session that is logged in."""
+        """Return the account of a session that is logged in."""
         assert self.account_id is not None
         return self.account_id
 
     @property
     def selected(self) -> MailboxView:
-        """The view of a session that has selected a mailbox."""
+        """Return the view of a session that has selected a mailbox."""
         assert self.view is not None
         return self.view
 
@@ -103,9 +103,10 @@ class Session:
         return self.is_idling or (self.watch is not None and self.watch.is_pushed)
 
     async def mailbox(self, path: str, *, try_create: bool = False, must_be_selectable: bool = True) -> Mailbox:
-        """The mailbox of that name. Refuses with NONEXISTENT, or TRYCREATE for the target of an APPEND or COPY.
+        """Return the mailbox with this name.
 
-        Unless it `must_be_selectable` that may be a name that only holds others.
+        Raises CommandRefused with NONEXISTENT, or TRYCREATE for the target of an APPEND or COPY. Unless it
+        `must_be_selectable`, it may be a name that only has children.
         """
         mailbox = await self.services.reader.mailboxes.mailbox_named(self.account, canonical(path))
         if mailbox is not None and (mailbox.is_selectable or not must_be_selectable):
@@ -113,7 +114,7 @@ class Session:
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "Mailbox not found")
 
     async def enable_condstore(self, out: ReplyWriter) -> None:
-        """Send MODSEQs from now on; the first time also what the selected mailbox's is (RFC 7162 §3.1)."""
+        """Send MODSEQs from now on; the first time also the selected mailbox's HIGHESTMODSEQ (RFC 7162 §3.1)."""
         if self.has_condstore:
             return
         self.has_condstore = True
@@ -122,13 +123,13 @@ class Session:
             await out.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % mailbox.highest_modseq)
 
     async def named(self, messages: MessageSet, *, is_uid: bool, is_search: bool = False) -> Sequence[int]:
-        """The UIDs that a set names; see `MailboxView.resolve`."""
+        """Return the UIDs that a set names; see `MailboxView.resolve`."""
         resolve = partial(self.selected.resolve, messages, is_uid=is_uid, is_search=is_search)
         is_long = isinstance(messages, SequenceSet) and len(messages.ranges) > LONG_FROM_RANGES
         return await asyncio.to_thread(resolve) if is_long else resolve()
 
     async def follow_log(self) -> None:
-        """Let the log be read from here on, unless it is followed already."""
+        """Start reading the log at its end, unless the session already follows it."""
         if self.view is None and self.watch is None:
             self.seq = await self.services.views.position(self.account)
 
@@ -139,5 +140,5 @@ class Session:
 
 
 def canonical(path: str) -> str:
-    """A mailbox's path as the store spells it: INBOX in one case, also above others (RFC 9051 §5.1)."""
+    """Return a mailbox's path as the store spells it: INBOX in upper case, also as a parent (RFC 9051 §5.1)."""
     return "INBOX" + path[5:] if path[:6].upper() in ("INBOX", "INBOX/") else path

@@ -1,7 +1,7 @@
-"""What sessions share: the UIDs of each mailbox that is selected somewhere, read once and followed by the log.
+"""Shares the UIDs of each selected mailbox between sessions: they are read once and updated from the log.
 
-A session that selects a mailbox which another one has open begins on that one's array and applies the events since.
-An array lives as long as a session holds it. Of several sessions that open a mailbox at the same time one reads it.
+A session that selects a mailbox which another session has open uses that session's array and applies later events.
+An array lives as long as a session uses it. If several sessions open a mailbox at the same time, one reads it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from app.servers.imap.view import MailboxView, SharedUids
 UIDS_AT_ONCE = 20_000
 """UIDs of one read."""
 CHANGES_LIMIT, CHANGES_AT_ONCE = 2_000, 500
-"""Events that are applied to an array from before; with more since then the mailbox is read again."""
+"""Events that are applied to an older array; if there are more, the mailbox is read again."""
 
 _Key = tuple[AccountId, MailboxId]
 
 
 class SharedMailboxes:
-    """One for all sessions of a process."""
+    """The shared arrays of all sessions in a process."""
 
     def __init__(self, views: MailboxViews) -> None:
         self._views = views
@@ -31,7 +31,7 @@ class SharedMailboxes:
         self._locks: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, mailbox: Mailbox, seq: int, *, is_read_only: bool) -> MailboxView:
-        """A view of the mailbox as it was at event `seq` of its account's log, or later."""
+        """Return a view of the mailbox as of event `seq` of its account's log, or later."""
         key = (mailbox.account_id, mailbox.id)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -46,7 +46,7 @@ class SharedMailboxes:
     async def _view_on(
         self, shared: SharedUids, mailbox: Mailbox, seq: int, *, is_read_only: bool
     ) -> MailboxView | None:
-        """A view on an array from before; None where the log does not lead from there to `seq`, or too slowly."""
+        """Return a view on an older array; None if the log does not reach from it to `seq`, or has too many events."""
         view = MailboxView(mailbox.id, shared, is_read_only=is_read_only)
         position = shared.seq
         if seq - position > CHANGES_LIMIT:
@@ -63,7 +63,7 @@ class SharedMailboxes:
         return view if is_as_counted and not view.is_lost else None
 
     async def read_uids(self, account_id: AccountId, mailbox_id: MailboxId) -> array[int]:
-        """The UIDs of all messages, read a piece at a time."""
+        """Return the UIDs of all messages, read in pieces."""
         uids = array("I")
         while True:
             after = uids[-1] if uids else 0

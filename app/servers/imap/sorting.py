@@ -1,7 +1,7 @@
-"""The order of a SORT (RFC 5256 §3, RFC 5957), found a few hundred messages at a time.
+"""Sorts messages for SORT (RFC 5256 §3, RFC 5957), a few hundred at a time.
 
-Each run of messages is sorted by itself and the runs are merged, so that no step of the event loop is long. A text is
-compared by the first TEXT_LIMIT_BYTES of its folded form.
+Each run of messages is sorted separately and the runs are merged, so that no step of the event loop is long. Texts are
+compared by the first TEXT_LIMIT_BYTES of their folded form.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.wire.imap.requests.sort import SortKey, SortTerm
 
 TEXT_LIMIT_BYTES = 200
 LARGE_FROM = 10_000
-"""Messages from which on a SORT or THREAD waits until few others are under way: each holds a key of every message."""
+"""A SORT or THREAD of this many messages waits for its turn, because it holds a key of every message."""
 
 Summary = Mapping[str, Any]
 KeyMaker = Callable[[MessageValues, Summary], int | bytes]
@@ -32,24 +32,24 @@ _REVERSED = bytes(range(255, -1, -1))
 
 
 def _text(text: str) -> bytes:
-    """A folded text as it is compared: UTF-8 has the order of code points."""
+    """Return the sort key of a folded text: UTF-8 sorts in the order of code points."""
     return text.encode("utf-8", "replace")[:TEXT_LIMIT_BYTES]
 
 
 def mailbox_of(summary: Summary, field: str) -> str:
-    """The local part of the first address, "" where there is none."""
+    """Return the local part of the first address; "" if there is none."""
     addresses = summary[field]
     return str(addresses[0]["address"]).rpartition("@")[0] or str(addresses[0]["address"]) if addresses else ""
 
 
 def display_of(summary: Summary, field: str) -> str:
-    """The name of the first address, or the address where it has none (RFC 5957 §2)."""
+    """Return the name of the first address, or the address if it has no name (RFC 5957 §2)."""
     addresses = summary[field]
     return str(addresses[0]["name"] or addresses[0]["address"]) if addresses else ""
 
 
 def sent_at_ms(row: MessageValues) -> int:
-    """The time of the Date field, of INTERNALDATE where it can't be read (RFC 5256 §2.2)."""
+    """Return the time of the Date field, or INTERNALDATE if it is invalid (RFC 5256 §2.2)."""
     return row.received_at_ms if row.date_ms is None else row.date_ms
 
 
@@ -64,11 +64,11 @@ _KEYS: dict[SortKey, tuple[tuple[str, ...], KeyMaker]] = {
     SortKey.DISPLAY_FROM: (("summary",), lambda _, summary: _text(fold(display_of(summary, "from")))),
     SortKey.DISPLAY_TO: (("summary",), lambda _, summary: _text(fold(display_of(summary, "to")))),
 }
-"""The columns that a key needs, and how it is made of them."""
+"""The columns that a key needs, and the function that builds it."""
 
 
 def reverse(key: int | bytes) -> int | bytes:
-    """A key that sorts the other way round."""
+    """Return a key that sorts in reverse."""
     return -key if isinstance(key, int) else key.translate(_REVERSED) + b"\xff"
 
 
@@ -77,20 +77,20 @@ def columns_of(terms: Sequence[SortTerm]) -> tuple[str, ...]:
 
 
 def key_of(terms: Sequence[SortTerm], row: MessageValues, summary: Summary) -> Key:
-    """What a message is sorted by; of equal messages the first in the mailbox comes first."""
+    """Return a message's sort key; equal messages sort in mailbox order."""
     keys = [_KEYS[term.key][1](row, summary) for term in terms]
     return (*[reverse(key) if term.is_reverse else key for term, key in zip(terms, keys, strict=True)], row.uid)
 
 
 @asynccontextmanager
 async def large_sort(session: Session, messages: int) -> AsyncIterator[None]:
-    """Waits, where there are many messages, until few others are sorting as many."""
+    """Wait for a turn if there are many messages: few sessions sort many messages at once."""
     async with session.services.large_sorts if messages > LARGE_FROM else nullcontext():
         yield
 
 
 async def sort_uids(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
-    """The UIDs of the messages that are there, in order."""
+    """Return the UIDs of the messages that exist, in order."""
     async with large_sort(session, len(uids)):
         return await _sorted(session, uids, terms)
 

@@ -1,4 +1,4 @@
-"""The UIDs of a mailbox in a few bytes each: an array that sessions share, and what one session differs in. Pure."""
+"""The UIDs of a mailbox in a few bytes each: an array that sessions share, and each session's differences. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 COMPACT_FROM = 1024
-"""Removals, or a sixteenth of the shared array if that is more, after which a session copies the array."""
+"""A session copies the array after this many removals, or a sixteenth of its length if that is more."""
 
 
 class UidList:
     """UIDs in ascending order, addressed by index from 0.
 
-    `base` is shared: it is never changed. `_removed` holds the indexes in `base` of UIDs that this list lacks, and
-    `_added` the UIDs that follow the last of `base`. Lookups cost a binary search in each of the three arrays.
+    `base` is shared and never changed. `_removed` has the indexes in `base` of removed UIDs, and `_added` the UIDs
+    above the last of `base`. A lookup is a binary search in each of the three arrays.
     """
 
     __slots__ = ("_added", "_base", "_removed")
@@ -29,48 +29,48 @@ class UidList:
 
     @property
     def base(self) -> array[int]:
-        """The shared part. Callers must not change it."""
+        """Return the shared array. Callers must not change it."""
         return self._base
 
     @property
     def own_bytes(self) -> int:
-        """The memory that this list needs beside `base`."""
+        """Return the memory that this list uses in addition to `base`."""
         return (len(self._removed) + len(self._added)) * self._added.itemsize
 
     @property
     def last(self) -> int:
-        """The highest UID; 0 in an empty list."""
+        """Return the highest UID; 0 for an empty list."""
         if self._added:
             return self._added[-1]
         count = self._base_count
         return self._base[self._place(count - 1)] if count else 0
 
     def below(self, uid: int) -> int:
-        """How many UIDs are lower: the index of `uid` where it is in the list."""
+        """Return how many UIDs are lower, which is the index of `uid` if it is in the list."""
         place = bisect_left(self._base, uid)
         return place - bisect_left(self._removed, place) + bisect_left(self._added, uid)
 
     def index(self, uid: int) -> int | None:
-        """The index of a UID; None where the list lacks it."""
+        """Return the index of a UID; None if it is not in the list."""
         index = self.below(uid)
         return index if self.below(uid + 1) > index else None
 
     def slice(self, first: int, last: int) -> array[int]:
-        """The UIDs from index `first` to before `last`. Callers must not change it: it may be the shared array."""
+        """Return the UIDs from index `first` to before `last`. It may be the shared array: do not change it."""
         count = self._base_count
         if first <= 0 and last >= count and not self._removed and not self._added:
             return self._base
-        found = self._slice_of_base(max(first, 0), min(last, count))
+        uids_in_range = self._slice_of_base(max(first, 0), min(last, count))
         if last > count:
-            found += self._added[max(first - count, 0) : last - count]
-        return found
+            uids_in_range += self._added[max(first - count, 0) : last - count]
+        return uids_in_range
 
     def append(self, uid: int) -> None:
         """Add a UID above all others."""
         self._added.append(uid)
 
     def remove(self, uids: Iterable[int]) -> None:
-        """Take out those of these UIDs that are in the list. They come in ascending order."""
+        """Remove these UIDs, which ascend, from the list; UIDs that are not in it are ignored."""
         places = array("I")
         for uid in uids:
             place = bisect_left(self._base, uid)
@@ -89,7 +89,7 @@ class UidList:
         return len(self._base) - len(self._removed)
 
     def _place(self, index: int) -> int:
-        """Where in `base` the UID with this index is: the index plus the number of removals before it."""
+        """Return the position in `base` of the UID with this index: the index plus the number of removals before it."""
         low, high = 0, len(self._removed)
         while low < high:
             middle = (low + high) // 2
@@ -100,15 +100,15 @@ class UidList:
         return index + low
 
     def _slice_of_base(self, first: int, last: int) -> array[int]:
-        found = array("I")
+        uids_in_range = array("I")
         if first >= last:
-            return found
+            return uids_in_range
         start, stop = self._place(first), self._place(last - 1) + 1
         for gap in self._removed[bisect_left(self._removed, start) : bisect_left(self._removed, stop)]:
-            found += self._base[start:gap]
+            uids_in_range += self._base[start:gap]
             start = gap + 1
-        found += self._base[start:stop]
-        return found
+        uids_in_range += self._base[start:stop]
+        return uids_in_range
 
     def _compact(self) -> None:
         if len(self._removed) > max(COMPACT_FROM, len(self._base) // 16):
@@ -140,11 +140,11 @@ class UidRanges:
         return place >= 0 and uid <= self._highs[place]
 
     def count_in(self, uids: UidList) -> int:
-        """How many of the list's UIDs are in the set."""
+        """Return how many of the list's UIDs are in the set."""
         return sum(uids.below(high + 1) - uids.below(low) for low, high in zip(self._lows, self._highs, strict=True))
 
 
 def holds(uids: Sequence[int], uid: int) -> bool:
-    """Whether a UID is among these, which ascend."""
+    """Whether a UID is among these ascending UIDs."""
     place = bisect_left(uids, uid)
     return place < len(uids) and uids[place] == uid

@@ -1,4 +1,4 @@
-"""VANISHED (EARLIER): which messages left the selected mailbox since a MODSEQ (RFC 7162 §3.2.5, §3.2.6)."""
+"""VANISHED (EARLIER): messages that left the selected mailbox since a MODSEQ (RFC 7162 §3.2.5, §3.2.6)."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from app.servers.imap.uids import holds
 from app.wire.imap.sets import Range, SequenceSet
 
 LOG_LIMIT = 2_000
-"""Entries of the account's log that are read to find what left; beyond that every UID without a message is named."""
+"""Entries of the account's log that are read to find removed messages; beyond that every unused UID is sent."""
 RANGES_AT_ONCE = 1_000
-"""Ranges of one VANISHED."""
+"""Ranges of one VANISHED response."""
 _LEAVING = frozenset({"message.moved", "message.deleted"})
 
 
 async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: SequenceSet, out: ReplyWriter) -> None:
-    """Send VANISHED (EARLIER) for what left the selected mailbox after MODSEQ `since`.
+    """Send VANISHED (EARLIER) for messages that left the selected mailbox after MODSEQ `since`.
 
-    `mailbox` is its row, and `known` the UIDs that the client knows, resolved. A UID that the client does not know may
-    be among those sent.
+    `mailbox` is its row, and `known` the client's UIDs, resolved. The response may include UIDs that the client
+    does not have.
     """
-    await catch_up(session)  # a message that came after the row was read must not count as one that left
+    await catch_up(session)  # messages that arrived after the row was read must not count as removed
     known = known.within(1, mailbox.uid_next - 1)
     present = session.selected.all_uids()
-    left = await _left_since(session, since)
-    if left is None:
+    removed = await _removed_since(session, since)
+    if removed is None:
         ranges = await asyncio.to_thread(lambda: list(gaps(present, known)))
     else:
-        ranges = list(SequenceSet.of(uid for uid in left if uid in known and not holds(present, uid)).ranges)
+        ranges = list(SequenceSet.of(uid for uid in removed if uid in known and not holds(present, uid)).ranges)
     for start in range(0, len(ranges), RANGES_AT_ONCE):
         some = SequenceSet(tuple(ranges[start : start + RANGES_AT_ONCE]))
         await out.send(f"* VANISHED (EARLIER) {some}\r\n".encode())
         await session.pace.spend(RANGES_AT_ONCE // 5)
 
 
-async def _left_since(session: Session, since: int) -> set[int] | None:
-    """UIDs of the messages that left, by the account's log; None where that does not reach back, or says too much.
+async def _removed_since(session: Session, since: int) -> set[int] | None:
+    """Return the UIDs of removed messages from the account's log; None if it was trimmed or has too many entries.
 
     A MODSEQ is the number of an event.
     """
@@ -57,7 +57,7 @@ async def _left_since(session: Session, since: int) -> set[int] | None:
 
 
 def gaps(present: Sequence[int], known: SequenceSet) -> Iterator[Range]:
-    """The numbers of a resolved set that are not among the UIDs `present`, which ascend, as ranges."""
+    """Yield ranges of a resolved set's numbers that are not among the ascending UIDs `present`."""
     for low, high in known.ranges:
         expected = low
         for uid in present[bisect_left(present, low) : bisect_left(present, high + 1)]:

@@ -21,10 +21,10 @@ _MESSAGE_TYPES = {
 
 @dataclass(slots=True)
 class Watch:
-    """The groups of NOTIFY SET in force, and the pending responses.
+    """The groups of the active NOTIFY SET, and the pending responses.
 
-    `counts` and `names` hold ids of mailboxes whose STATUS or LIST is due. `known` maps ids to the paths that the
-    client knows, which names those renamed or deleted.
+    `counts` and `names` have the ids of mailboxes whose STATUS or LIST is pending. `known` has the mailboxes that the
+    client knows, by id, to name renamed or deleted mailboxes.
     """
 
     groups: tuple[WatchedGroup, ...]
@@ -38,11 +38,11 @@ class Watch:
 
     @property
     def is_pushed(self) -> bool:
-        """Whether anything is sent without a command."""
+        """Whether any response is sent without a command."""
         return any(group.events for group in self.groups)
 
     @property
-    def tells_selected(self) -> bool:
+    def pushes_selected(self) -> bool:
         """Whether changes of the selected mailbox are sent without a command."""
         group = self._selected
         return group is not None and bool(group.events)
@@ -60,7 +60,7 @@ class Watch:
         return group.new_items if group is not None and "MessageNew" in group.events else ()
 
     def note(self, change: Change, selected_id: str | None) -> None:
-        """Look at an entry of the log for what is due because of it."""
+        """Note the responses that an entry of the log causes."""
         if change.type.startswith("mailbox."):
             self.names[change.subject] = None
         event = _MESSAGE_TYPES.get(change.type)
@@ -71,7 +71,7 @@ class Watch:
                 self.counts[mailbox_id] = None
 
     def events_of(self, mailbox: Mailbox | None) -> tuple[str, ...]:
-        """The events asked for of a mailbox that is not selected: those of the first group that it is in."""
+        """Return the requested events of a mailbox that is not selected: the events of its first group."""
         if mailbox is None:
             return ()
         for group in self.groups:
@@ -84,7 +84,7 @@ class Watch:
 
 
 def is_in_group(mailbox: Mailbox, group: WatchedGroup) -> bool:
-    """Whether a filter takes a mailbox (RFC 5465 §6)."""
+    """Whether a mailbox matches a group's filter (RFC 5465 §6)."""
     match group.filter:
         case "INBOXES":
             return mailbox.path == "INBOX"

@@ -1,4 +1,4 @@
-"""SMTP with three faces: submission for our users, MX for mail from elsewhere, LMTP for a mail server in front."""
+"""The SMTP server with three roles: submission for its users, MX for other servers, LMTP behind another server."""
 
 from app.servers.smtp.conversation import SmtpConversation
 from app.servers.smtp.site import ListenerRole, SmtpSite

@@ -1,4 +1,4 @@
-"""How a message comes: after DATA up to its dot, or in the chunks of BDAT (RFC 3030)."""
+"""Reads message content: after DATA up to the final dot, or in BDAT chunks (RFC 3030)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from app.wire.smtp import ChunkReader, DotReader
 
 
 class DotContent:
-    """What follows DATA."""
+    """The content after DATA."""
 
-    def __init__(self, intake: MessageSpooler) -> None:
-        self._intake = intake
+    def __init__(self, spooler: MessageSpooler) -> None:
+        self._spooler = spooler
         self._reader = DotReader()
 
     @property
@@ -19,24 +19,24 @@ class DotContent:
         return self._reader.has_bare_line_end
 
     def take(self, lines: LineBuffer) -> bool:
-        """Take what has arrived; whether the message is whole. What follows it stays."""
-        self._intake.write(self._reader.feed(lines.take()))
+        """Read what has arrived; return whether the message is complete. Bytes after the message stay in `lines`."""
+        self._spooler.write(self._reader.feed(lines.take()))
         if self._reader.rest is None:
             return False
         lines.feed(self._reader.rest)
         return True
 
     def end(self) -> None:
-        """The dot was the end."""
+        """Do nothing: the final dot has ended the message."""
 
 
 class ChunkedContent:
-    """What follows one BDAT after another; without an intake it is read and forgotten."""
+    """The content of BDAT chunks; without a spooler it is read and discarded."""
 
-    def __init__(self, intake: MessageSpooler | None) -> None:
-        self._intake = intake
+    def __init__(self, spooler: MessageSpooler | None) -> None:
+        self._spooler = spooler
         self._reader = ChunkReader()
-        self._left_bytes = 0
+        self._remaining_bytes = 0
 
     @property
     def has_bare_line_end(self) -> bool:
@@ -44,22 +44,22 @@ class ChunkedContent:
 
     @property
     def is_wanted(self) -> bool:
-        return self._intake is not None
+        return self._spooler is not None
 
     def expect(self, size_bytes: int) -> None:
-        """The next chunk has this size."""
-        self._left_bytes = size_bytes
+        """Set the size of the next chunk."""
+        self._remaining_bytes = size_bytes
 
     def take(self, lines: LineBuffer) -> bool:
-        """Take what has arrived of the chunk; whether it is whole."""
-        piece = lines.take(self._left_bytes)
-        self._left_bytes -= len(piece)
-        if self._intake is not None:
+        """Read what has arrived of the chunk; return whether it is complete."""
+        piece = lines.take(self._remaining_bytes)
+        self._remaining_bytes -= len(piece)
+        if self._spooler is not None:
             self._reader.feed(piece)
-            self._intake.write(piece)
-        return self._left_bytes == 0
+            self._spooler.write(piece)
+        return self._remaining_bytes == 0
 
     def end(self) -> None:
-        """That was the last chunk."""
-        if self._intake is not None:
-            self._intake.write(self._reader.finish())
+        """End the message after its last chunk."""
+        if self._spooler is not None:
+            self._spooler.write(self._reader.finish())

@@ -1,4 +1,4 @@
-"""The SMTP and LMTP conversation (RFC 5321, RFC 2033): commands in order, one at a time; no socket."""
+"""The SMTP and LMTP conversation (RFC 5321, RFC 2033): runs commands in order, without a socket."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from app.wire.smtp import (
 )
 
 ERRORS_LIMIT = 20
-"""Refused commands until the line is cut; unknown recipients are among them."""
+"""Refused commands, including unknown recipients, after which the connection is closed."""
 UNKNOWN_LIMIT = 10
-"""Unknown recipients of one session until the line is cut."""
+"""Unknown recipients of one session after which the connection is closed."""
 IDLE_COMMANDS_LIMIT = 500
-"""Commands since the last message until the line is cut."""
+"""Commands without a message after which the connection is closed."""
 TIMEOUT_SECONDS = 300.0
 STRANGER_TIMEOUT_SECONDS = 60.0
-"""Until the client has said EHLO."""
+"""The timeout before EHLO."""
 
 _CHUNK = re.compile(r"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
 
@@ -92,7 +92,7 @@ class SmtpConversation:
         for other in {"HELO", "EHLO", "LHLO"} - ({hello} if hello == "LHLO" else {"HELO", "EHLO"}):
             del self._verbs[other]
 
-    # ---- what the pump calls
+    # ---- called by the pump
 
     @property
     def timeout_seconds(self) -> float:
@@ -125,7 +125,7 @@ class SmtpConversation:
             return self._refuse(refused.reply)
 
     def woken(self, topics: Set[str]) -> None:
-        """SMTP sends nothing on its own."""
+        """Do nothing: SMTP has no unsolicited replies."""
 
     def farewell(self, reason: Farewell) -> bytes:
         texts = {
@@ -189,7 +189,7 @@ class SmtpConversation:
         if argument:
             raise Refused(SYNTAX)
         self._end_transaction()
-        self._lines.clear()  # never take what came in the clear for what comes under TLS
+        self._lines.clear()  # input sent in plaintext must not be read as a command under TLS
         self._helo = ""
         self._login = LoginDialogue(self._peer, self._site.logins)
         return StartTls(reply(220, "2.0.0", "Go ahead"))
@@ -240,8 +240,8 @@ class SmtpConversation:
 
     async def _begin_transaction(self, sender: str, needs_smtputf8: bool) -> None:
         account_id = self._login.account_id
-        is_theirs = account_id is None or not sender or await self._site.deliveries.may_send_as(account_id, sender)
-        if not is_theirs:
+        may_send = account_id is None or not sender or await self._site.deliveries.may_send_as(account_id, sender)
+        if not may_send:
             self._ready.append(self._refuse(NOT_YOURS))
             return
         self._transaction = Transaction(self._site, sender, needs_smtputf8=needs_smtputf8, account_id=account_id)
@@ -258,12 +258,12 @@ class SmtpConversation:
         address = path.address if "@" in path.address else f"{path.address}@{self._site.hostname}"
         return self._waiting(lambda: self._add_recipient(transaction, address))
 
-    def _waiting(self, doing: Callable[[], Awaitable[None]]) -> Work:
-        """A command that asks the database. While that is away, the client is asked to come again."""
+    def _waiting(self, work: Callable[[], Awaitable[None]]) -> Work:
+        """Return a step that queries the database. If it is unavailable, the reply is temporary."""
 
         async def run(_: ReplyWriter) -> None:
             try:
-                await doing()
+                await work()
             except Unavailable as error:
                 self._ready.append(Reply(reply_to(error)))
 
@@ -285,8 +285,8 @@ class SmtpConversation:
             self._ready.append(Reply(reply(250, "2.1.5", "Ok")))
 
     def _refuse_unknown(self, answer: bytes) -> Step:
-        """A client that tries one name after another is held up, and in the end sent away."""
-        if self._site.role is ListenerRole.LMTP:  # a mail server in front, which was asked by others
+        """Refuse an unknown recipient. Clients that try many names are delayed, and finally disconnected."""
+        if self._site.role is ListenerRole.LMTP:  # the client is a mail server that relays for others
             return self._refuse(answer)
         self._unknown += 1
         self._site.guesses.add(self._peer.address)
@@ -307,10 +307,10 @@ class SmtpConversation:
         return Reply(reply_lines(354, ["End data with <CRLF>.<CRLF>"]))
 
     def _bdat(self, argument: str) -> Step | None:
-        """Read a chunk; one that is refused is read too, for the client sends it with the command."""
+        """Read a chunk, even if it is refused: the client sends it with the command."""
         match = _CHUNK.fullmatch(argument)
         if match is None or int(match[1]) > self._site.max_message_bytes:
-            return Close(TOO_LARGE if match else SYNTAX)  # where the next command begins is not known
+            return Close(TOO_LARGE if match else SYNTAX)  # the start of the next command is unknown
         content = self._chunks()
         content.expect(int(match[1]))
         self._reading = content
@@ -322,7 +322,7 @@ class SmtpConversation:
         return self._read_on()
 
     def _chunks(self) -> ChunkedContent:
-        """Where the next chunk goes: into the message that was begun or is to begin, or nowhere."""
+        """Return the content that the next chunk belongs to: the current message, a new message, or none."""
         if isinstance(self._content, ChunkedContent):
             return self._content
         if self._content is not None or self._transaction is None or not self._transaction.recipient_count:
@@ -348,7 +348,7 @@ class SmtpConversation:
         return Work(self._accept)
 
     async def _accept(self, outlet: ReplyWriter) -> None:
-        """Keep the message that was read, and say so."""
+        """Store the message that was read, and reply."""
         assert self._transaction is not None
         assert self._content is not None
         self._content.end()
@@ -369,7 +369,7 @@ class SmtpConversation:
 
     @property
     def _protocol(self) -> str:
-        """The protocol's name in Received (RFC 3848, RFC 6531 §4.3)."""
+        """Return the protocol's name in Received (RFC 3848, RFC 6531 §4.3)."""
         family = "LMTP" if self._site.role is ListenerRole.LMTP else "SMTP"
         suffix = "S" * self._peer.is_encrypted + "A" * (self._login.account_id is not None)
         if self._transaction is not None and self._transaction.needs_smtputf8:

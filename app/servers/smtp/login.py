@@ -1,4 +1,4 @@
-"""AUTH (RFC 4954): one attempt after another until one is right or they are too many."""
+"""AUTH (RFC 4954): attempts until one succeeds or the limit is reached."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.wire.smtp import Refused, reply
 FAILURES_LIMIT = 3
 
 LoginOutcome = bytes | Claim
-"""A reply that asks for more, or what the client claims, to be verified."""
+"""A reply with the next challenge, or the client's claim to verify."""
 
 
 class LoginDialogue:
-    """Who a session is logged in as, and how it gets there."""
+    """The login of a session and the dialogue for it."""
 
     def __init__(self, peer: Client, logins: Logins) -> None:
         self._peer = peer
@@ -33,7 +33,7 @@ class LoginDialogue:
         return self._exchange is not None
 
     def begin(self, argument: str) -> LoginOutcome:
-        """`argument` is a mechanism and perhaps an initial response. Raises Refused."""
+        """Begin an attempt. `argument` is a mechanism and an optional initial response. Raises Refused."""
         mechanism, _, initial = argument.partition(" ")
         if self.account_id is not None:
             raise Refused(reply(503, "5.5.1", "Already authenticated"))
@@ -45,7 +45,7 @@ class LoginDialogue:
         return self._advance(self._exchange, initial.strip().encode() or None, is_first=True)
 
     def respond(self, line: bytes) -> LoginOutcome:
-        """`line` has no line end any more. Raises Refused: that attempt is over."""
+        """Continue the attempt with a line without its line end. Raises Refused if the attempt fails."""
         assert self._exchange is not None
         return self._advance(self._exchange, line, is_first=False)
 
@@ -61,7 +61,7 @@ class LoginDialogue:
         return b"334 " + base64.b64encode(outcome) + b"\r\n"
 
     async def verify(self, claim: Claim) -> Step:
-        """Raises Refused when it is wrong."""
+        """Verify a claim and return the reply. Raises Refused if it is wrong."""
         try:
             login = await self._logins.verify(claim.user, claim.password, address=self._peer.address)
         except NotAuthenticated:

@@ -1,4 +1,4 @@
-"""What may follow MAIL and RCPT: an address, and the parameters of the extensions that are offered."""
+"""Checks the arguments of MAIL and RCPT: an address, and parameters of the offered extensions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path_of(argument: str, keyword: str, refusal: bytes) -> Path:
 
 
 def check_parameters(parameters: Mapping[str, str | None], known: Mapping[str, re.Pattern[str]]) -> None:
-    """Raises Refused for a parameter that is unknown or has no right value."""
+    """Raise Refused for a parameter that is unknown or has an invalid value."""
     for name, value in parameters.items():
         if name not in known:
             raise Refused(BAD_PARAMETER)

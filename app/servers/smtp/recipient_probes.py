@@ -1,8 +1,8 @@
-"""Unknown recipients by client address: a client that names many of them waits for each further answer.
+"""Slows down directory harvesting: a client address that names many unknown recipients waits for each reply.
 
-After FREE of them within some minutes the RCPT commands of that address are answered one at a time, with a pause that
-grows, over all its connections. Commands that would wait too long are refused temporarily; known recipients get their
-mail later.
+After FREE unknown recipients within a few minutes, RCPT commands from the address are answered one at a time with a
+growing delay, across all its connections. Commands that would wait too long are refused temporarily, so known
+recipients get their mail later.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.security.addresses import counted_as
 
 FREE = 10
 FORGET_SECONDS = 30.0
-"""After which one unknown recipient is forgotten."""
+"""The count of unknown recipients decreases by one after each such interval."""
 PAUSE_SECONDS = 0.1
 PAUSE_LIMIT_SECONDS = 1.0
 WAIT_LIMIT_SECONDS = 10.0
@@ -31,7 +31,7 @@ class _Record:
 
 
 class RecipientProbes:
-    """Counts and delays; in this process alone."""
+    """Counts unknown recipients and delays replies, in this process only."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RecipientProbes:
         self._records: dict[str, _Record] = {}
 
     def add(self, address: str) -> None:
-        """A client of this address asked for a recipient that there is not."""
+        """Count an unknown recipient of a client with this address."""
         key = counted_as(address)
         if key not in self._records and len(self._records) >= _ADDRESSES_LIMIT:
             self._forget_old()
@@ -52,7 +52,7 @@ class RecipientProbes:
         record.counted_at = self._clock()
 
     async def wait(self, address: str) -> bool:
-        """Wait for this address's turn; False where too many wait already."""
+        """Wait for this address's turn; return False if the wait would be too long."""
         record = self._records.get(counted_as(address))
         excess = 0.0 if record is None else self._count(record) - FREE
         if record is None or excess < 0:
@@ -66,7 +66,7 @@ class RecipientProbes:
         return True
 
     def _count(self, record: _Record) -> float:
-        """What is left of it: one is forgotten every FORGET_SECONDS."""
+        """Return the current count: it decreases by one every FORGET_SECONDS."""
         return max(0.0, record.count - (self._clock() - record.counted_at) / FORGET_SECONDS)
 
     def _forget_old(self) -> None:

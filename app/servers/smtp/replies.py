@@ -1,4 +1,4 @@
-"""Replies of SMTP and LMTP with their enhanced codes (RFC 3463): refusals, and plain consent."""
+"""SMTP and LMTP replies with their enhanced status codes (RFC 3463)."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ TOO_MANY_UNKNOWN = reply(450, "4.7.1", "Too many unknown recipients from this ad
 
 
 def reply_to(error: GatewayError) -> bytes:
-    """The reply to a command that failed with this error."""
+    """Return the reply to a command that failed with this error."""
     return reply(*error.problem.smtp)

@@ -1,4 +1,4 @@
-"""What all SMTP conversations of a server share."""
+"""The settings and services that all SMTP conversations of a listener share."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from app.services.access.logins import Logins
 from app.services.sending.deliveries import Deliveries
 
 RECIPIENTS_LIMIT = 100
-"""Of one message (RFC 5321 §4.5.3.1.8 asks for as many)."""
+"""Recipients of one message (RFC 5321 §4.5.3.1.8 requires at least this number)."""
 
 
 class ListenerRole(Enum):
-    """Who a server is for, and so what it takes."""
+    """What a listener is for, which determines the mail that it accepts."""
 
     SUBMISSION = "submission"
-    """Our own users, logged in, to anyone (RFC 6409)."""
+    """Mail from authenticated users to anyone (RFC 6409)."""
     MX = "mx"
-    """Anyone, to our own users (RFC 5321)."""
+    """Mail from anyone to local users (RFC 5321)."""
     LMTP = "lmtp"
-    """The same with a reply for each recipient (RFC 2033)."""
+    """As MX, with a reply for each recipient (RFC 2033)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A message on its way in: its header is looked at first, then everything goes into a spool on disk."""
+"""Spools an incoming message to disk, after its header has been checked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from app.wire.smtp import Refused
 
 
 class MessageSpooler:
-    """Takes content in pieces, in memory that does not grow with it.
+    """Accepts content in pieces, with bounded memory.
 
-    `trace` is given the header block (without the empty line, at most MAX_HEADER_BYTES of it) and says what to put on
-    top. What goes wrong (TooLarge, Refused by `trace`, StorageUnavailable) is kept in `problem`; the rest is swallowed
-    then, for a client must be read to the end of its message before it listens.
+    `trace` gets the header block (without the empty line, at most MAX_HEADER_BYTES of it) and returns the fields to
+    prepend. Errors (TooLarge, Refused by `trace`, StorageUnavailable) are stored in `problem`, and the rest of the
+    message is discarded: the client reads a reply only after the end of its message.
     """
 
     def __init__(
         self, spool: BlobWriter, limit_bytes: int, trace: Callable[[bytes], bytes], *, has_digest: bool = False
     ) -> None:
-        """`has_digest`: compute the SHA-256 of what comes, without what is put on top."""
+        """`has_digest`: compute the SHA-256 of the content, without the prepended fields."""
         self._digest = hashlib.sha256() if has_digest else None
         self._spool = spool
         self._limit = limit_bytes
@@ -33,7 +33,7 @@ class MessageSpooler:
         self.problem: TooLarge | Refused | StorageUnavailable | None = None
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece. Never raises what a client could be to blame for, see `problem`."""
+        """Write the next piece. Errors are stored in `problem`, not raised."""
         if self.problem is not None or not piece:
             return
         self._taken_bytes += len(piece)
@@ -53,11 +53,11 @@ class MessageSpooler:
 
     @property
     def digest(self) -> bytes:
-        """Of all that was written; empty where it was not asked for."""
+        """Return the digest of all that was written; b"" without `has_digest`."""
         return b"" if self._digest is None else self._digest.digest()
 
     def finish(self) -> BlobWriter | None:
-        """The spool with the whole message in it, the caller's from now on; None after a problem."""
+        """Return the spool with the complete message, which the caller now owns; None after a problem."""
         if self.problem is None and self._trace is not None:
             self._begin(len(self._head))
         if self.problem is not None:
@@ -66,7 +66,7 @@ class MessageSpooler:
         return self._spool
 
     def discard(self) -> None:
-        """Forget it all, unless it was finished."""
+        """Discard the spool, unless the message was finished."""
         if self._is_open:
             self._is_open = False
             self._spool.discard()
@@ -75,11 +75,11 @@ class MessageSpooler:
         trace, self._trace = self._trace, None
         assert trace is not None
         try:
-            top = trace(bytes(self._head[:header_bytes]))
+            prepended = trace(bytes(self._head[:header_bytes]))
         except Refused as error:
             self._fail(error)
             return
-        self._spool_piece(top + bytes(self._head))
+        self._spool_piece(prepended + bytes(self._head))
         self._head.clear()
 
     def _spool_piece(self, piece: bytes) -> None:

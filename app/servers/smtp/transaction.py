@@ -34,11 +34,11 @@ from app.wire.smtp import Refused
 log = get_logger(__name__)
 
 HOPS_LIMIT = 50
-"""Received fields beyond which a message is going in circles (RFC 5321 §6.3)."""
+"""The largest number of Received fields; a message with more is in a loop (RFC 5321 §6.3)."""
 
 
 class Transaction:
-    """From MAIL to the end of the message."""
+    """A transaction from MAIL to the end of the message."""
 
     def __init__(self, site: SmtpSite, sender: str, *, needs_smtputf8: bool, account_id: AccountId | None) -> None:
         self._site = site
@@ -46,26 +46,26 @@ class Transaction:
         self.needs_smtputf8 = needs_smtputf8
         self._account_id = account_id
         self._inboxes: list[Inbox] = []
-        self._elsewhere: list[str] = []
+        self._remote_recipients: list[str] = []
         self._message_id = ""
         self._has_message_id = False
-        self._intake: MessageSpooler | None = None
+        self._spooler: MessageSpooler | None = None
         self.unconfirmed: Fingerprint | None = None
-        """The message that was taken, until its client goes on after the reply."""
+        """The accepted message, until the client sends something after the reply."""
 
     @property
     def recipient_count(self) -> int:
-        return len(self._inboxes) + len(self._elsewhere)
+        return len(self._inboxes) + len(self._remote_recipients)
 
     @property
     def has_content(self) -> bool:
         """Whether the message has begun."""
-        return self._intake is not None
+        return self._spooler is not None
 
     # ---- recipients
 
     async def add_recipient(self, address: str) -> None:
-        """Raises Refused."""
+        """Add a recipient. Raises Refused."""
         if self.recipient_count >= RECIPIENTS_LIMIT:
             raise Refused(FULL)
         inbox = await self._site.deliveries.find(address)
@@ -78,37 +78,37 @@ class Transaction:
         elif not self._site.deliveries.has_smarthost:
             raise Refused(NO_ROUTE)
         else:
-            self._elsewhere.append(address)
+            self._remote_recipients.append(address)
 
     # ---- the message
 
     def begin(self, received: Callable[[str, str | None], bytes]) -> MessageSpooler:
-        """Where the message is written. `received` makes the trace field of an id and of the one recipient, or None."""
+        """Return the message's spooler. `received` builds the trace field from an id and a single recipient."""
 
         def trace(header: bytes) -> bytes:
             return self._top(header, received)
 
         writer, has_digest = self._site.deliveries.blobs.writer(), self._account_id is not None
-        self._intake = MessageSpooler(writer, self._site.max_message_bytes, trace, has_digest=has_digest)
-        return self._intake
+        self._spooler = MessageSpooler(writer, self._site.max_message_bytes, trace, has_digest=has_digest)
+        return self._spooler
 
     def _top(self, header: bytes, received: Callable[[str, str | None], bytes]) -> bytes:
-        """What is put on top of the header. Raises Refused for a loop."""
+        """Return the fields to prepend to the header. Raises Refused for a mail loop."""
         fields = split_fields(header)
         if sum(1 for name, _ in fields if name == "received") > HOPS_LIMIT:
             raise Refused(LOOP)
-        addresses = [*(inbox.address for inbox in self._inboxes), *self._elsewhere]
-        top = received(new_id("in"), addresses[0] if len(addresses) == 1 else None)
-        if not self._elsewhere:  # what leaves again has none
-            top = return_path_field(self.sender) + top
+        addresses = [*(inbox.address for inbox in self._inboxes), *self._remote_recipients]
+        prepended = received(new_id("in"), addresses[0] if len(addresses) == 1 else None)
+        if not self._remote_recipients:  # a message to other servers has no Return-Path
+            prepended = return_path_field(self.sender) + prepended
         self._message_id = first_value(fields, "message-id") or ""
         self._has_message_id = bool(self._message_id)
         if self._account_id is not None:
-            top += self._missing_fields({name for name, _ in fields})
-        return top
+            prepended += self._missing_fields({name for name, _ in fields})
+        return prepended
 
     def _missing_fields(self, names: set[str]) -> bytes:
-        """What a client left to us (RFC 6409 §8)."""
+        """Return the fields that the client omitted (RFC 6409 §8)."""
         added = ""
         if "date" not in names:
             added += f"Date: {format_datetime(datetime.now(UTC))}\r\n"
@@ -118,9 +118,9 @@ class Transaction:
         return added.encode("ascii")
 
     async def finish(self, *, has_bare_line_end: bool) -> list[bytes]:
-        """Keep and deliver the message: the reply, or one for each recipient where LMTP is spoken."""
+        """Store and deliver the message; return the reply, or with LMTP one for each recipient."""
         try:
-            replies = await self._taken(self._spooled(has_bare_line_end))
+            replies = await self._accepted(self._spooled(has_bare_line_end))
             faults.point("smtp.before_reply")
         except Refused as refusal:
             replies = [refusal.reply] * self._reply_count
@@ -134,72 +134,72 @@ class Transaction:
 
     @property
     def refusal(self) -> bytes | None:
-        """Why the message that is under way will be refused, as far as that is known."""
-        problem = self._intake.problem if self._intake is not None else None
+        """Return the reply that will refuse the current message; None if none is known yet."""
+        problem = self._spooler.problem if self._spooler is not None else None
         if problem is None or isinstance(problem, Refused):
             return problem.reply if problem is not None else None
         return reply_to(problem)
 
     def _spooled(self, has_bare_line_end: bool) -> BlobWriter:
-        assert self._intake is not None
+        assert self._spooler is not None
         if has_bare_line_end:
             raise Refused(BARE_LINE_END)
-        spool = self._intake.finish()
+        spool = self._spooler.finish()
         if spool is None:
             raise Refused(self.refusal or reply_to(StorageFull()))
         return spool
 
-    async def _taken(self, spool: BlobWriter) -> list[bytes]:
-        """Deliver a message, unless it was, and the client sends it again because the reply may be lost."""
+    async def _accepted(self, spool: BlobWriter) -> list[bytes]:
+        """Deliver a message, unless it was already delivered and the client repeats it after a lost reply."""
         message = self._fingerprint()
         if message is None:
-            return await self._deliver(await self._kept(spool))
+            return await self._deliver(await self._stored(spool))
         async with self._site.unconfirmed.turn(message) as is_known:
             self.unconfirmed = message
             if is_known:
                 spool.discard()
                 log.info("message_sent_again", account_id=self._account_id)
                 return [OK]
-            replies = await self._deliver(await self._kept(spool))
+            replies = await self._deliver(await self._stored(spool))
             if replies == [OK]:
                 self._site.unconfirmed.add(message)
         return replies
 
     def _fingerprint(self) -> Fingerprint | None:
         """The fingerprint of a submitted message; None if it has none."""
-        if self._account_id is None or not self._has_message_id or self._intake is None:
+        if self._account_id is None or not self._has_message_id or self._spooler is None:
             return None
-        recipients = frozenset([*(inbox.address for inbox in self._inboxes), *self._elsewhere])
-        return Fingerprint(self._account_id, self.sender, recipients, self._message_id, self._intake.digest)
+        recipients = frozenset([*(inbox.address for inbox in self._inboxes), *self._remote_recipients])
+        return Fingerprint(self._account_id, self.sender, recipients, self._message_id, self._spooler.digest)
 
-    async def _kept(self, spool: BlobWriter) -> StoredContent:
+    async def _stored(self, spool: BlobWriter) -> StoredContent:
         content = await self._site.deliveries.keep(spool)
         faults.point("smtp.kept")
         return content
 
     async def _deliver(self, content: StoredContent) -> list[bytes]:
         outgoing = None
-        if self._elsewhere:
+        if self._remote_recipients:
             assert self._account_id is not None
             outgoing = Outgoing(
-                self._account_id, self.sender, tuple(self._elsewhere), self._message_id, self.needs_smtputf8
+                self._account_id, self.sender, tuple(self._remote_recipients), self._message_id, self.needs_smtputf8
             )
         delivered = await self._site.deliveries.deliver(content, self._inboxes, outgoing)
         return self._replies(delivered) if outgoing is None else [OK]
 
     def _replies(self, delivered: Sequence[bool]) -> list[bytes]:
         if self._site.role is ListenerRole.LMTP:
-            return [OK if is_there else NO_USER for is_there in delivered]
+            return [OK if is_delivered else NO_USER for is_delivered in delivered]
         return [OK if any(delivered) else NO_USER]
 
     def close(self) -> None:
-        """Forget what was not finished."""
-        if self._intake is not None:
-            self._intake.discard()
+        """Discard an unfinished message."""
+        if self._spooler is not None:
+            self._spooler.discard()
 
 
 def trace_field(site: SmtpSite, helo: str, address: str, protocol: str) -> Callable[[str, str | None], bytes]:
-    """What makes the Received field of a message in this session."""
+    """Return a function that builds the Received field of a message in this session."""
 
     def received(queue_id: str, recipient: str | None) -> bytes:
         return received_field(

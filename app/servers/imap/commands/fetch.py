@@ -153,7 +153,7 @@ async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completio
     if command.vanished:
         await _send_vanished(session, command, out)
     uids = await session.named(command.messages, is_uid=command.is_uid)
-    found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)
+    found = await send_messages(session, command.items, uids, out, changed_since=command.changed_since)
     if found == len(uids) or command.is_uid:
         return Completion("FETCH completed")
     return Completion("Some messages were expunged", "EXPUNGEISSUED")
@@ -171,7 +171,7 @@ async def _send_vanished(session: Session, command: Fetch, out: ReplyWriter) -> 
     await send_vanished(session, mailbox, command.changed_since, known, out)
 
 
-async def tell_messages(
+async def send_messages(
     session: Session,
     items: tuple[FetchItem, ...],
     uids: Sequence[int],
@@ -243,7 +243,7 @@ async def _mark_seen(
         session.account, view.mailbox_id, unseen, FlagChange(add=frozenset((SEEN,)))
     )
     await catch_up(session)
-    view.told_flags(unseen, stored.applied.seq)
+    view.mark_flags_sent(unseen, stored.applied.seq)
     uids = [row.uid for row in rows]
     return await services.views.rows(session.account, view.mailbox_id, uids, plan.columns), set(unseen)
 

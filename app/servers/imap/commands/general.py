@@ -10,7 +10,7 @@ from app.servers.imap.session import Session
 from app.wire.imap.requests.general import Check, GetCapabilities, GetNamespace, Identify, Noop
 
 
-async def tell_capabilities(session: Session, _command: GetCapabilities, out: ReplyWriter) -> Completion:
+async def send_capabilities(session: Session, _command: GetCapabilities, out: ReplyWriter) -> Completion:
     await out.send(f"* CAPABILITY {capabilities(session)}\r\n".encode())
     return Completion("CAPABILITY completed")
 
@@ -30,7 +30,7 @@ async def identify(_session: Session, _command: Identify, out: ReplyWriter) -> C
     return Completion("ID completed")
 
 
-async def tell_namespace(_session: Session, _command: GetNamespace, out: ReplyWriter) -> Completion:
+async def send_namespace(_session: Session, _command: GetNamespace, out: ReplyWriter) -> Completion:
     await out.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
     return Completion("NAMESPACE completed")
 
@@ -41,9 +41,9 @@ def _start_tls(session: Session) -> str:
 
 
 HANDLERS: Handlers = (
-    Handler(GetCapabilities, tell_capabilities, State.ANY, capabilities=("LITERAL+", _start_tls)),
+    Handler(GetCapabilities, send_capabilities, State.ANY, capabilities=("LITERAL+", _start_tls)),
     Handler(Noop, noop, State.ANY),
     Handler(Check, check, State.SELECTED),
-    Handler(GetNamespace, tell_namespace, capabilities=("NAMESPACE",)),
+    Handler(GetNamespace, send_namespace, capabilities=("NAMESPACE",)),
     Handler(Identify, identify, State.ANY, capabilities=("ID",)),
 )

@@ -19,12 +19,12 @@ from app.wire.imap.names import encode_utf7
 from app.wire.imap.requests.listing import ListMailboxes, MailboxStatusOf
 
 COMPARISONS_LIMIT = 1_000
-"""Names compared with patterns in the event loop; more are compared in a thread."""
+"""Comparisons of names with patterns in the event loop; more run in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name that can be listed; `mailbox` None where there is none of that name."""
+    """A name that can be listed; `mailbox` is None if no mailbox has the name."""
 
     path: str
     mailbox: Mailbox | None
@@ -51,16 +51,16 @@ async def list_mailboxes(session: Session, command: ListMailboxes, out: ReplyWri
     listed = (
         await asyncio.to_thread(_Listed, command, patterns, names) if is_long else _Listed(command, patterns, names)
     )
-    for one, is_chosen in listed.told():
-        await out.send(listed.line(one, name))
+    for listed_name, is_chosen in listed.results():
+        await out.send(listed.line(listed_name, name))
         await session.pace.spend(1)
-        if command.status and is_chosen and one.mailbox is not None and one.is_selectable:
-            await out.send(await status_line(session, one.mailbox, command.status))
+        if command.status and is_chosen and listed_name.mailbox is not None and listed_name.is_selectable:
+            await out.send(await status_line(session, listed_name.mailbox, command.status))
     return Completion(f"{name} completed")
 
 
 async def _names(session: Session, command: ListMailboxes) -> list[Name]:
-    """All mailboxes by path; where subscriptions count, also names without a mailbox, and those above them."""
+    """Return all names by path; if subscriptions count, also names without a mailbox, and their parents."""
     mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
     names = {mailbox.path: Name(mailbox.path, mailbox, mailbox.is_subscribed) for mailbox in mailboxes}
     if command.is_lsub or "SUBSCRIBED" in command.select:
@@ -79,10 +79,10 @@ class _Listed:
         self._parents = _above(name.path for name in names if name.mailbox is not None)
         chosen = {name.path for name in names if self._is_chosen(name)}
         self._above_chosen = _above(chosen)
-        self._above_untold = _above(chosen - {name.path for name in self._matching})
+        self._above_unmatched = _above(chosen - {name.path for name in self._matching})
 
     def _is_chosen(self, name: Name) -> bool:
-        """Whether it meets the selection options."""
+        """Whether the name meets the selection options."""
         select = self._command.select
         if self._command.is_lsub or "SUBSCRIBED" in select:
             return name.is_subscribed and ("SPECIAL-USE" not in select or name.special_use is not None)
@@ -92,50 +92,50 @@ class _Listed:
     def _is_recursive(self) -> bool:
         return self._command.is_lsub or "RECURSIVEMATCH" in self._command.select
 
-    def told(self) -> Iterator[tuple[Name, bool]]:
-        """The names to return, and whether each was selected itself.
+    def results(self) -> Iterator[tuple[Name, bool]]:
+        """Yield the names to return, and whether each was selected itself.
 
-        Others stand for those below them that are chosen and not told (RFC 5258 §3.5, RFC 3501 §6.3.9).
+        Other names stand for selected children that do not match a pattern (RFC 5258 §3.5, RFC 3501 §6.3.9).
         """
         for name in self._matching:
             if self._is_chosen(name):
                 yield name, True
-            elif self._is_recursive and name.path in self._above_untold:
+            elif self._is_recursive and name.path in self._above_unmatched:
                 yield name, False
 
     def line(self, name: Name, command_name: str) -> bytes:
-        """Its answer."""
+        """Return the response for a name."""
         if self._command.is_lsub:
             return list_line(name.path, [] if name.is_subscribed else ["\\Noselect"], b"", command_name)
-        tells_children = "SUBSCRIBED" in self._command.select and self._is_recursive
-        has_chosen = tells_children and name.path in self._above_chosen
+        has_child_info = "SUBSCRIBED" in self._command.select and self._is_recursive
+        has_chosen = has_child_info and name.path in self._above_chosen
         child_info = b' ("CHILDINFO" ("SUBSCRIBED"))' if has_chosen else b""
         return list_line(name.path, self._attributes(name), child_info, command_name)
 
     def _attributes(self, name: Name) -> list[str]:
-        found = []
+        attributes = []
         if name.mailbox is None:
-            found.append("\\NonExistent")
+            attributes.append("\\NonExistent")
         elif not name.is_selectable:
-            found.append("\\Noselect")
+            attributes.append("\\Noselect")
         if name.mailbox is not None:
-            found.append("\\HasChildren" if name.path in self._parents else "\\HasNoChildren")
+            attributes.append("\\HasChildren" if name.path in self._parents else "\\HasNoChildren")
         if name.is_subscribed and "SUBSCRIBED" in self._command.select | self._command.returning:
-            found.append("\\Subscribed")
-        return [*found, name.special_use] if name.special_use else found
+            attributes.append("\\Subscribed")
+        return [*attributes, name.special_use] if name.special_use else attributes
 
 
 def _above(paths: Iterable[str]) -> set[str]:
-    """All paths that have one of these below them."""
-    found: set[str] = set()
+    """Return all ancestors of these paths."""
+    ancestors: set[str] = set()
     for path in paths:
         levels = path.split(DELIMITER)
-        found.update(DELIMITER.join(levels[:count]) for count in range(1, len(levels)))
-    return found
+        ancestors.update(DELIMITER.join(levels[:count]) for count in range(1, len(levels)))
+    return ancestors
 
 
 def list_line(mailbox_path: str, attributes: Iterable[str], extended: bytes = b"", name: str = "LIST") -> bytes:
-    """`* LIST (attributes) "/" name`, with extended data."""
+    """Return `* LIST (attributes) "/" name`, with extended data."""
     return b'* %b (%b) "/" %b%b\r\n' % (
         name.encode(),
         " ".join(attributes).encode(),
@@ -145,7 +145,7 @@ def list_line(mailbox_path: str, attributes: Iterable[str], extended: bytes = b"
 
 
 def mailbox_name(path: str) -> bytes:
-    """A path in modified UTF-7, quoted."""
+    """Return a path in modified UTF-7, quoted."""
     return render.string(encode_utf7(path))
 
 
@@ -159,7 +159,7 @@ async def status(session: Session, command: MailboxStatusOf, out: ReplyWriter) -
 
 
 async def status_line(session: Session, mailbox: Mailbox, items: Iterable[str]) -> bytes:
-    """`* STATUS name (item value …)`."""
+    """Return `* STATUS name (item value …)`."""
     values = [f"{item} {await _status_value(session, mailbox, item)}" for item in items]
     return b"* STATUS %b (%b)\r\n" % (mailbox_name(mailbox.path), " ".join(values).encode())
 

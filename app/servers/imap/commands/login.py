@@ -13,7 +13,7 @@ from app.wire.imap.requests.login import Authenticate, Login
 from app.wire.sasl import MECHANISMS, Claim, Exchange
 
 FAILED_LOGINS_LIMIT = 5
-"""Failed logins that a connection may have; a client that is still guessing must connect again."""
+"""Failed logins per connection; after these the client must reconnect."""
 
 
 async def log_in(session: Session, command: Login, _out: ReplyWriter) -> Completion:
@@ -43,24 +43,24 @@ async def authenticate(session: Session, command: Authenticate, out: ReplyWriter
     if command.mechanism not in MECHANISMS:
         raise CommandRefused("CANNOT", "Unsupported authentication mechanism")
     exchange = Exchange(command.mechanism)
-    return await _go_on(session, exchange, exchange.start(command.initial_response), out)
+    return await _advance(session, exchange, exchange.start(command.initial_response), out)
 
 
-async def _go_on(session: Session, exchange: Exchange, came: bytes | Claim, out: ReplyWriter) -> Completion | None:
-    """Check what the client claims to be, or send the next challenge and wait for the response."""
-    if isinstance(came, Claim):
-        return await _verify(session, came.user, came.password)
+async def _advance(session: Session, exchange: Exchange, outcome: bytes | Claim, out: ReplyWriter) -> Completion | None:
+    """Verify the client's claim, or send the next challenge and wait for the response."""
+    if isinstance(outcome, Claim):
+        return await _verify(session, outcome.user, outcome.password)
 
     async def respond(session: Session, line: bytes, out: ReplyWriter) -> Completion | None:
-        return await _go_on(session, exchange, exchange.respond(line), out)
+        return await _advance(session, exchange, exchange.respond(line), out)
 
     session.read_line = respond
-    await out.send(b"+ %b\r\n" % binascii.b2a_base64(came, newline=False))
+    await out.send(b"+ %b\r\n" % binascii.b2a_base64(outcome, newline=False))
     return None
 
 
 def _mechanisms(session: Session) -> str:
-    """How a client can log in now."""
+    """Return the capabilities for logging in at this point."""
     if session.account_id is not None:
         return ""
     return "AUTH=PLAIN AUTH=LOGIN" if session.peer.may_log_in else "LOGINDISABLED"

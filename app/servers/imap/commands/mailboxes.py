@@ -22,15 +22,15 @@ SPECIAL_USES = {
 """RFC 6154 §2."""
 
 MOVED_AT_ONCE = 2_000
-"""Messages of one transaction, so that no other writer waits long."""
+"""Messages moved in one transaction, so that other writers do not wait long."""
 
 _ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
 
 
 async def create(session: Session, command: Create, _out: ReplyWriter) -> Completion:
-    """CREATE, with a special use (RFC 6154 §3) or without; a name that ends in "/" is that before it.
+    """CREATE, with or without a special use (RFC 6154 §3). A trailing "/" of the name is removed.
 
-    Nobody is subscribed to what is new: that is for the client to say.
+    The new mailbox is not subscribed: the client does that.
     """
     path = canonical(command.mailbox.removesuffix(DELIMITER))
     role = await _role_of(session, command.use)
@@ -39,7 +39,7 @@ async def create(session: Session, command: Create, _out: ReplyWriter) -> Comple
 
 
 async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
-    """The one role that a new mailbox may have; no two mailboxes have the same."""
+    """Return the role of a new mailbox. Refuses several roles, unknown roles, and a role that another mailbox has."""
     if not uses:
         return None
     role = _ROLES.get(uses[0].lower()) if len(uses) == 1 else None
@@ -50,7 +50,7 @@ async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
 
 
 async def delete(session: Session, command: Delete, _out: ReplyWriter) -> Completion:
-    """DELETE. Of a mailbox with others below it the messages go and the name stays (RFC 3501 §6.3.4)."""
+    """DELETE. If the mailbox has child mailboxes, its messages are deleted and its name stays (RFC 3501 §6.3.4)."""
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     if not mailbox.is_selectable:
         mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
@@ -63,7 +63,7 @@ async def delete(session: Session, command: Delete, _out: ReplyWriter) -> Comple
 
 
 async def rename(session: Session, command: Rename, _out: ReplyWriter) -> Completion:
-    """RENAME, with all below. Of INBOX the messages go to a new mailbox, and it stays (RFC 9051 §6.3.6)."""
+    """RENAME a mailbox and its children. For INBOX, move its messages to a new mailbox (RFC 9051 §6.3.6)."""
     store = session.services.store
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     path = canonical(command.new_name.removesuffix(DELIMITER))
@@ -79,7 +79,7 @@ async def rename(session: Session, command: Rename, _out: ReplyWriter) -> Comple
 
 
 async def subscribe(session: Session, command: Subscribe, _out: ReplyWriter) -> Completion:
-    """SUBSCRIBE and UNSUBSCRIBE, of names: there need be no such mailbox (RFC 9051 §6.3.7)."""
+    """SUBSCRIBE and UNSUBSCRIBE a name, which need not be a mailbox (RFC 9051 §6.3.7)."""
     path = canonical(command.mailbox.removesuffix(DELIMITER))
     await session.services.store.mailboxes.subscribe(session.account, path, is_subscribed=command.is_subscribed)
     return Completion("SUBSCRIBE completed" if command.is_subscribed else "UNSUBSCRIBE completed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.mail.types import Mailbox
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.commands.fetch import plan_of, tell_messages
+from app.servers.imap.commands.fetch import plan_of, send_messages
 from app.servers.imap.commands.listing import list_line, mailbox_name, status_line
 from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.session import Session
@@ -40,18 +40,18 @@ async def notify(session: Session, command: Notify, out: ReplyWriter) -> Complet
     return Completion("NOTIFY completed")
 
 
-async def tell_new_messages(session: Session, out: ReplyWriter) -> None:
-    """Send what MessageNew asked for of messages that came into the selected mailbox."""
+async def send_new_messages(session: Session, out: ReplyWriter) -> None:
+    """Send the items that MessageNew requests for new messages in the selected mailbox."""
     view, watch = session.view, session.watch
     if view is None:
         return
     if view.fresh and watch is not None and watch.new_items:
-        await tell_messages(session, watch.new_items, view.fresh, out)
+        await send_messages(session, watch.new_items, view.fresh, out)
     view.fresh.clear()
 
 
 def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
-    """What STATUS tells for these events (RFC 5465 §4, §5.1–5.3). A changed flag is known by the mailbox's MODSEQ."""
+    """Return the STATUS items for these events (RFC 5465 §4, §5.1–5.3). HIGHESTMODSEQ reports changed flags."""
     items: list[str] = []
     if "MessageNew" in events:
         items += ["MESSAGES", "UIDNEXT", "UIDVALIDITY"]
@@ -64,8 +64,8 @@ def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
     return items
 
 
-async def tell_others(session: Session, out: ReplyWriter) -> None:
-    """Send the STATUS and LIST answers that are due, of what was noted of other mailboxes."""
+async def send_other_mailboxes(session: Session, out: ReplyWriter) -> None:
+    """Send the pending STATUS and LIST responses for other mailboxes."""
     watch = session.watch
     if watch is None or not (watch.counts or watch.names):
         return
@@ -87,9 +87,9 @@ async def tell_others(session: Session, out: ReplyWriter) -> None:
 
 
 def _name_line(watch: Watch, before: Mailbox | None, after: Mailbox | None) -> bytes:
-    """A mailbox that was made, deleted, renamed or (un)subscribed (RFC 5465 §5.4, §5.5); b"" where nobody asked.
+    """Return LIST for a created, deleted, renamed or (un)subscribed mailbox (RFC 5465 §5.4–5.5); b"" if not requested.
 
-    One whose name stays, since others are below it, is deleted too: it can't be selected any more.
+    A mailbox whose name stays because it has children counts as deleted too: it cannot be selected any more.
     """
     events = watch.events_of(after) or watch.events_of(before)
     if after is None:

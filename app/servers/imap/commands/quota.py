@@ -1,6 +1,6 @@
-"""GETQUOTAROOT and GETQUOTA (RFC 9208): all mailboxes count to one root, "", which has no limits.
+"""GETQUOTAROOT and GETQUOTA (RFC 9208): all mailboxes have the quota root "", which has no limits.
 
-QUOTA names a resource only where it has a limit (§5.1), so the list of resources is empty.
+QUOTA lists only resources with a limit (§5.1), so the list is empty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SEARCH and UID SEARCH, with the answers of ESEARCH and SEARCHRES (RFC 9051 §6.4.4, RFC 7162 §3.1.5)."""
+"""SEARCH and UID SEARCH, with ESEARCH and SEARCHRES (RFC 9051 §6.4.4, RFC 7162 §3.1.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.wire.imap.requests.search import Search
 
 
 async def search(session: Session, command: Search, out: ReplyWriter) -> Completion:
-    """SEARCH. Refused with LIMIT when it takes too long."""
+    """SEARCH. Refused with LIMIT if it takes too long."""
     async with search_time(session, command.returning):
         found = await find(session, command.key, out)
     if command.returning is None:
@@ -28,7 +28,7 @@ async def search(session: Session, command: Search, out: ReplyWriter) -> Complet
 async def send_numbers(
     session: Session, name: str, found: Found, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
 ) -> None:
-    """Send SEARCH or SORT: a number for each message, in pieces. `order` is the UIDs that were found, in any order."""
+    """Send SEARCH or SORT: a number for each message, in pieces. `order` has the UIDs in the order of the response."""
     await out.send(f"* {name}".encode())
     async for numbers in numbers_of(session, order, is_uid=is_uid):
         await out.send(b"".join([b" %d" % number for number in numbers]))
@@ -39,14 +39,14 @@ async def send_numbers(
 async def send_extended(
     session: Session, returning: frozenset[str], found: Found, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
 ) -> None:
-    """Send ESEARCH (RFC 4731 §3.1, RFC 5267 §3); RETURN () means ALL. With SAVE alone it sends nothing.
+    """Send ESEARCH (RFC 4731 §3.1, RFC 5267 §3); RETURN () means ALL. With SAVE only it sends nothing.
 
-    `order` is the UIDs that were found, in any order: MIN is its first, MAX its last.
+    `order` has the found UIDs in the order of the response: MIN is the first, MAX the last.
     """
     returning = returning or frozenset({"ALL"})
     ends = {name: uids for name, uids in (("MIN", order[:1]), ("MAX", order[-1:])) if uids and name in returning}
     only = sorted({uid for uids in ends.values() for uid in uids}) if not returning & {"ALL", "COUNT"} else []
-    if "SAVE" in returning:  # of MIN and MAX without the others only these are saved (RFC 5182 §2.4)
+    if "SAVE" in returning:  # MIN and MAX without ALL or COUNT save only themselves (RFC 5182 §2.4)
         session.selected.saved = array("I", only) if returning & {"MIN", "MAX"} and only else found.uids
         if returning == {"SAVE"}:
             return

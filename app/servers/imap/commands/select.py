@@ -10,7 +10,7 @@ from app.mailstore.views import FlagCombination
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.commands.expunge import modseq_code
-from app.servers.imap.commands.fetch import tell_messages
+from app.servers.imap.commands.fetch import send_messages
 from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.news import catch_up, claim_recent, flags_line, keywords_among
 from app.servers.imap.session import Session
@@ -22,13 +22,13 @@ from app.wire.imap.sets import SequenceSet
 
 LONG_FROM_MESSAGES = 2_000
 COMBINATIONS_LIMIT = 2_000
-"""Different sets of flags that are looked at; for a mailbox with more, the first FLAGS response may lack keywords."""
+"""Different sets of flags that are read; for a mailbox with more, the first FLAGS response may lack keywords."""
 
 
 async def select(session: Session, command: Select, out: ReplyWriter) -> Completion:
-    """SELECT and EXAMINE. What was selected before is no longer, even when this fails."""
+    """SELECT and EXAMINE. The previous mailbox is deselected even if the command fails."""
     if command.resync is not None and not session.has_qresync:
-        raise MalformedRequest("QRESYNC needs ENABLE QRESYNC")
+        raise MalformedRequest("QRESYNC requires ENABLE QRESYNC")
     if session.view is not None:
         session.view = None
         await out.send(b"* OK [CLOSED] The mailbox that was selected is closed\r\n")
@@ -37,7 +37,7 @@ async def select(session: Session, command: Select, out: ReplyWriter) -> Complet
         await session.follow_log()
     else:
         await catch_up(session)
-    mailbox = await session.mailbox(command.mailbox)  # after the log's position, so that its end is not missed
+    mailbox = await session.mailbox(command.mailbox)  # read after the log's position, so that no change is missed
     is_long = mailbox.total > LONG_FROM_MESSAGES
     view = await session.services.shared.open(mailbox, session.seq, is_read_only=command.is_read_only)
     await claim_recent(session, view, view.uids())
@@ -53,8 +53,8 @@ async def select(session: Session, command: Select, out: ReplyWriter) -> Complet
 
 
 def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombination]) -> list[bytes]:
-    """The responses to a client that opens a mailbox (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
-    first_unseen = next((found.first_uid for found in flags if SEEN not in found.flags.split(" ")), None)
+    """Return the responses of SELECT (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
+    first_unseen = next((row.first_uid for row in flags if SEEN not in row.flags.split(" ")), None)
     number = view.number_of(first_unseen) if first_unseen is not None else 0
     permanent = "" if view.is_read_only else " ".join((*SYSTEM_FLAGS, *sorted(view.keywords), "\\*"))
     uid_next = max(mailbox.uid_next, view.last_uid + 1)
@@ -71,20 +71,20 @@ def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombinatio
 
 
 async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, out: ReplyWriter) -> None:
-    """Send what changed in the mailbox since the client last saw it (RFC 7162 §3.2.5).
+    """Send the changes in the mailbox since the client's state (RFC 7162 §3.2.5).
 
-    Its sequence numbers with their UIDs, which only shorten the answer, are passed over.
+    The client's sequence numbers with UIDs, which only shorten the response, are ignored.
     """
     if known.uid_validity != mailbox.uid_validity or known.modseq >= mailbox.highest_modseq:
         return
     uids = (known.known_uids or SequenceSet.parse("1:*")).resolved(mailbox.uid_next - 1)
     await send_vanished(session, mailbox, known.modseq, uids, out)
     changed = await session.named(uids, is_uid=True)
-    await tell_messages(session, ("UID", "FLAGS", "MODSEQ"), changed, out, changed_since=known.modseq)
+    await send_messages(session, ("UID", "FLAGS", "MODSEQ"), changed, out, changed_since=known.modseq)
 
 
 async def close(session: Session, _command: CloseMailbox, _out: ReplyWriter) -> Completion:
-    """CLOSE: removes `\\Deleted` messages without responses (RFC 9051 §6.4.1)."""
+    """CLOSE: remove `\\Deleted` messages without responses (RFC 9051 §6.4.1)."""
     view = session.selected
     session.view = None
     if view.is_read_only or view.is_lost:

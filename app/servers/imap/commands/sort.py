@@ -1,4 +1,4 @@
-"""SORT and UID SORT (RFC 5256), with the answers of ESORT (RFC 5267)."""
+"""SORT and UID SORT (RFC 5256), with ESORT (RFC 5267)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.wire.imap.requests.sort import Sort
 
 
 async def sort(session: Session, command: Sort, out: ReplyWriter) -> Completion:
-    """SORT. Refused with LIMIT when it takes too long."""
+    """SORT. Refused with LIMIT if it takes too long."""
     async with search_time(session, command.returning):
         found = await find(session, command.key, out)
         order = await sort_uids(session, found.uids, command.terms)

@@ -11,21 +11,21 @@ from app.mailstore.store import FlagChange
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.handlers import Handler, Handlers, State, with_uids
-from app.servers.imap.news import catch_up, tell_flags
+from app.servers.imap.news import catch_up, send_flags
 from app.servers.imap.numbers import set_text
 from app.servers.imap.session import Session
 from app.wire.imap.requests.store import Store
 
 KEYWORD_LIMIT_CHARS = 255
 STORED_LIMIT = 500
-"""Messages changed in one transaction: no other account waits long."""
+"""Messages changed in one transaction, so that other accounts do not wait long."""
 
 _SYSTEM = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 
 
 def read_flags(flags: tuple[str, ...]) -> Flags:
-    """Flags as the store spells them; `\\Recent` is passed over. Raises MalformedRequest for what can be no flag."""
-    found = set()
+    """Return flags as the store spells them, without `\\Recent`. Raises MalformedRequest for invalid flags."""
+    result = set()
     for flag in flags:
         if len(flag) > KEYWORD_LIMIT_CHARS:
             raise MalformedRequest("A keyword is too long")
@@ -33,12 +33,12 @@ def read_flags(flags: tuple[str, ...]) -> Flags:
         if known is None and flag.startswith("\\") and flag.lower() != "\\recent":
             raise MalformedRequest("Unknown system flag")
         if known or not flag.startswith("\\"):
-            found.add(known or flag)
-    return frozenset(found)
+            result.add(known or flag)
+    return frozenset(result)
 
 
 async def store(session: Session, command: Store, out: ReplyWriter) -> Completion:
-    """STORE; with UNCHANGEDSINCE those that changed since are left alone and named (RFC 7162 §3.1.3)."""
+    """STORE; with UNCHANGEDSINCE, messages changed since are not changed but reported (RFC 7162 §3.1.3)."""
     view = session.selected
     if view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is read-only")
@@ -58,7 +58,7 @@ async def store(session: Session, command: Store, out: ReplyWriter) -> Completio
 
 
 def _change_of(mode: str, flags: Flags) -> FlagChange:
-    """What FLAGS, +FLAGS or -FLAGS asks for; `mode` is the sign."""
+    """Return the change of FLAGS, +FLAGS or -FLAGS; `mode` is the sign."""
     if mode == "-":
         return FlagChange(remove=flags)
     return FlagChange(add=flags, is_replacing=not mode)
@@ -67,17 +67,17 @@ def _change_of(mode: str, flags: Flags) -> FlagChange:
 async def _store_some(
     session: Session, command: Store, uids: Sequence[int], change: FlagChange, out: ReplyWriter
 ) -> tuple[int, ...]:
-    """Change some messages in one transaction and send the responses. Returns the UIDs not changed."""
+    """Change some messages in one transaction and send the responses. Return the UIDs not changed."""
     view, services = session.selected, session.services
     stored = await services.store.store_flags(session.account, view.mailbox_id, uids, change, command.unchanged_since)
     await catch_up(session)
-    applied, left_alone = stored.applied, set(stored.modified)
-    changed = [uid for uid in uids if uid not in left_alone]
+    applied, unchanged = stored.applied, set(stored.modified)
+    changed = [uid for uid in uids if uid not in unchanged]
     if not command.is_silent:
-        view.told_flags(changed, applied.seq)
-        await tell_flags(session, changed, out)
+        view.mark_flags_sent(changed, applied.seq)
+        await send_flags(session, changed, out)
         return stored.modified
-    view.told_flags(changed, applied.seq, applied.seq_before)
+    view.mark_flags_sent(changed, applied.seq, applied.seq_before)
     if session.has_condstore:
         rows = await services.views.rows(session.account, view.mailbox_id, changed, ("uid", "modseq"))
         lines = [

@@ -20,11 +20,11 @@ from app.wire.imap.requests.thread import ThreadAlgorithm, ThreadMessages
 
 _COLUMNS = ("uid", "received_at_ms", "date_ms", "subject_folded")
 PIECES_AT_ONCE = 1_000
-"""Pieces of the answer that are sent together; a message is one or two."""
+"""Pieces of the response that are sent together; a message is one or two."""
 
 
 async def thread(session: Session, command: ThreadMessages, out: ReplyWriter) -> Completion:
-    """THREAD. Refused with LIMIT when it takes too long."""
+    """THREAD. Refused with LIMIT if it takes too long."""
     async with search_time(session):
         found = await find(session, command.key, out)
         async with large_sort(session, len(found.uids)):

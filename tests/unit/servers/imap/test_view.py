@@ -75,7 +75,7 @@ def test_own_changes_are_not_told_but_what_came_before_them_is() -> None:
     view.flag(3, 22)  # ours
     view.flag(3, 30)  # another session, after
 
-    view.told_flags([1, 2, 3], 22, since_seq=15)
+    view.mark_flags_sent([1, 2, 3], 22, since_seq=15)
 
     assert view.take_flagged() == [1, 3]
 
@@ -85,7 +85,7 @@ def test_flags_that_were_sent_are_not_told_again() -> None:
     view.flag(1, 10)
     view.flag(2, 30)
 
-    view.told_flags([1, 2], 20)
+    view.mark_flags_sent([1, 2], 20)
 
     assert view.take_flagged() == [2]
 
