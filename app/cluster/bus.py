@@ -1,7 +1,7 @@
-"""The bus wakes; the log decides. A lost poke delays an event until the next look, and never loses it.
+"""The bus wakes waiters; the log has the data. A lost poke delays an event until the next read, and never loses it.
 
 Topics are short strings: an account's id for its log, `submissions` for the delivery queue, `accounts` for the list
-of accounts itself, `drain` for the end of the process.
+of accounts, `drain` for the end of the process.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ ACCOUNTS = "accounts"
 ACCESS = "access"
 """Poked after each commit that revokes or changes a token, a password or a right."""
 ORIGINS = "origins"
-"""Poked after each commit that makes a token for pages of an origin."""
+"""Poked after each commit that creates a token for web origins."""
 DRAIN = "drain"
 
 WAKE_AT_ONCE = 50
-"""Waiters woken in one turn of the event loop; the others follow in the next turns, so that I/O goes on between."""
+"""Waiters woken in one turn of the event loop; the others follow in the next turns, so that I/O continues between."""
 
 
 class Waiter:
-    """One listener: any number of pokes between two waits are one."""
+    """One listener. Several pokes between two waits count as one."""
 
     __slots__ = ("_event", "topics")
 
@@ -40,7 +40,7 @@ class Waiter:
         self._event.set()
 
     async def wait(self, timeout_seconds: float | None = None) -> set[str]:
-        """The topics poked since the last call; empty after the time-out."""
+        """Return the topics poked since the last call; empty after the time-out."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._event.wait()
@@ -50,7 +50,7 @@ class Waiter:
 
 
 class CallbackWaiter(Waiter):
-    """A waiter that calls `forget` at the very poke, before anything else runs: for what is cached."""
+    """A waiter that calls `forget` during the poke, before anything else runs, to clear a cache."""
 
     __slots__ = ("_forget",)
 
@@ -66,7 +66,7 @@ class Bus(Protocol):
     def poke(self, topic: str, seq: int | None = None) -> None:
         """Wake all waiters of a topic. Never blocks, never fails.
 
-        `seq` is the number of the account's last event; without it the waiters read the account's row.
+        `seq` is the number of the account's last event; without it, the waiters read the account's row.
         """
         ...
 
@@ -75,15 +75,15 @@ class Bus(Protocol):
     def leave(self, waiter: Waiter, topic: str) -> None: ...
 
     def last(self, topic: str) -> int | None:
-        """The number of the last event of an account that somebody listens to; None when it must be read."""
+        """Return the number of the last event of an account that has a listener; None if it must be read."""
         ...
 
     def note(self, topic: str, seq: int) -> None:
-        """Remember the number that a read found, where no poke has said one."""
+        """Store the number that a read returned, unless a poke has set one."""
         ...
 
     def heard(self) -> Mapping[str, int | None]:
-        """Every topic that has a waiter, and its last number."""
+        """Return every topic that has a waiter, and its last number."""
         ...
 
 
@@ -109,7 +109,7 @@ class LocalBus:
             self._wake_some(topic, iter(tuple(waiters)))
 
     def _wake_some(self, topic: str, waiters: Iterator[Waiter]) -> None:
-        """Wake the next few and leave the others to the next turn; a waiter that has left is passed over."""
+        """Wake the next few waiters and leave the others to the next turn; skip waiters that have left."""
         batch = tuple(islice(waiters, WAKE_AT_ONCE))
         listening = self._waiters.get(topic, ())
         for waiter in batch:
@@ -153,7 +153,7 @@ class Listener(Waiter):
         self.listen_to(frozenset(topics))
 
     def listen_to(self, topics: Set[str]) -> None:
-        """Listen to these topics and no others."""
+        """Listen to exactly these topics."""
         for topic in topics - self._listened:
             self._bus.listen(self, topic)
         for topic in self._listened - topics:
@@ -163,7 +163,7 @@ class Listener(Waiter):
 
 @contextmanager
 def listening(bus: Bus, *topics: str) -> Iterator[Waiter]:
-    """A waiter for these topics, from before the block reads what it will wait for."""
+    """Listen to these topics from the start of the block, before it reads the data that it will wait for."""
     listener = Listener(bus, *topics)
     try:
         yield listener

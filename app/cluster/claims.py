@@ -1,11 +1,11 @@
-"""How long a process holds what it has claimed, and what it does while it holds it.
+"""How a process holds its claims.
 
-`app.db.claims` says what a claim is in the database. Here a process renews its claims. A process that dies stops
-renewing, and another takes its work over within LEASE_SECONDS and the interval at which the other looks, together less
-than 15 s.
+`app.db.claims` defines a claim in the database. This module renews the claims of a process. A process that dies stops
+renewing, and another takes over its work within LEASE_SECONDS plus the interval of its checks, in all less than 15 s.
 
-When a claim is lost, `hold` stops the work. Work that must not be cut (an SMTP transaction whose content has begun, a
-refresh token that the server may have replaced) runs `renewed` instead: it goes on, and the fence refuses its writes.
+When a claim is lost, `hold` stops the work. Work that must not be interrupted (an SMTP transaction whose content has
+begun, a refresh token that the server may have replaced) runs under `renewed` instead: it continues, and the fence
+rejects its writes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ClaimLost(Conflict):
 
 
 class Renewal:
-    """Renews claims for as long as it runs. `renew` returns False once they are lost.
+    """Renews claims while it runs. `renew` returns False once they are lost.
 
     `is_alone`: no other process shares the database, so a claim that cannot be renewed is still held.
     """
@@ -65,7 +65,7 @@ class Renewal:
 
 
 async def hold(work: Awaitable[T], renewal: Renewal) -> T:
-    """Do the work while the claim is renewed. ClaimLost when the claim is lost first: the work is cancelled."""
+    """Do the work while the claim is renewed. If the claim is lost first, cancel the work and raise ClaimLost."""
     running = asyncio.ensure_future(work)
     renewing = asyncio.create_task(renewal.run())
     try:
@@ -80,7 +80,7 @@ async def hold(work: Awaitable[T], renewal: Renewal) -> T:
 
 @asynccontextmanager
 async def renewed(renewal: Renewal) -> AsyncIterator[None]:
-    """Renew a claim while the block runs, which goes on when the claim is lost."""
+    """Renew a claim during the block, which continues if the claim is lost."""
     renewing = asyncio.create_task(renewal.run())
     try:
         yield
@@ -95,9 +95,10 @@ async def _end(*tasks: asyncio.Future[T] | asyncio.Task[None]) -> None:
 
 
 class LeaseGrace:
-    """Whether leases that have ended say that their holders are dead.
+    """Whether expired leases prove that their holders are dead.
 
-    After a failure of the database they do not: the holders could not renew them. They get one lease's time to do it.
+    After a failure of the database they do not, because the holders could not renew them. They get the time of one
+    lease.
     """
 
     def __init__(self, database: Database) -> None:

@@ -1,7 +1,7 @@
-"""Which accounts have followers: sessions that wait for events, and callers of the last ten minutes.
+"""Accounts that are followed: by sessions that wait for events, and by callers of the last ten minutes.
 
-An account that somebody follows is looked at every few seconds, one that nobody follows more rarely. The process that
-a follower is connected to tells the others by the bus.
+A followed account is checked every few seconds, other accounts less often. The process of a follower notifies the
+other processes by the bus.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ FOLLOWED_SECONDS = 600.0
 TELL_SECONDS = 60.0
 """How often a process announces it to the others."""
 LOOK_SECONDS = 2.0
-"""How often this process looks who waits for events."""
+"""How often this process checks who waits for events."""
 _ACCOUNT_PREFIX = "acc_"
 
 
 def followed_topic(account_id: str) -> str:
-    """The topic of the bus that is poked while somebody follows an account."""
+    """Return the bus topic that is poked while an account is followed."""
     return f"followed:{account_id}"
 
 
@@ -37,7 +37,7 @@ class _Following:
 
 
 class Followers:
-    """One for a process."""
+    """The followed accounts; one instance per process."""
 
     def __init__(self, bus: Bus, clock: Callable[[], float] = time.monotonic) -> None:
         self._bus = bus
@@ -45,7 +45,7 @@ class Followers:
         self._following: dict[str, _Following] = {}
 
     def note(self, account_id: str) -> None:
-        """Somebody called, or waits for events: tell the other processes too."""
+        """Record that an account is followed, and notify the other processes."""
         following = self._note(account_id)
         if following.told_at + TELL_SECONDS <= self._clock():
             following.told_at = self._clock()
@@ -56,15 +56,15 @@ class Followers:
         return following is not None and self._clock() < following.last_at + FOLLOWED_SECONDS
 
     def seconds_followed(self, account_id: str) -> float:
-        """For how long somebody has followed the account; 0.0 where nobody does."""
+        """Return how long the account has been followed; 0.0 if it is not."""
         return self._clock() - self._following[account_id].begun_at if self.is_followed(account_id) else 0.0
 
     def hear(self, account_id: str) -> None:
         """Receive notices of other processes about an account from now on. Safe to repeat."""
-        self._bus.listen(_Ear(self, account_id), followed_topic(account_id))
+        self._bus.listen(_NoticeWaiter(self, account_id), followed_topic(account_id))
 
     async def run(self) -> None:
-        """Note who waits for events, for ever."""
+        """Record the accounts that sessions wait for, forever."""
         while True:
             for topic in self._bus.heard():
                 if topic.startswith(_ACCOUNT_PREFIX):
@@ -80,8 +80,8 @@ class Followers:
         return following
 
 
-class _Ear(Waiter):
-    """A waiter of the bus that notes a follower as soon as it is poked. Those of one account are equal: one listens."""
+class _NoticeWaiter(Waiter):
+    """A waiter that records a follower when it is poked. Waiters of one account are equal, so that only one listens."""
 
     __slots__ = ("_account_id", "_followers")
 
@@ -94,7 +94,10 @@ class _Ear(Waiter):
         self._followers._note(self._account_id)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Ear) and (other._account_id, other._followers) == (self._account_id, self._followers)
+        return isinstance(other, _NoticeWaiter) and (other._account_id, other._followers) == (
+            self._account_id,
+            self._followers,
+        )
 
     def __hash__(self) -> int:
         return hash(self._account_id)

@@ -1,4 +1,4 @@
-"""Who follows an account: one worker at a time, by a row that it renews and whose epoch fences what it writes."""
+"""The worker that follows an account: one at a time, by a row that it renews and whose epoch fences its writes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.mail.types import AccountId
 class Leases:
     """The leases of one worker.
 
-    `is_alone`: no other process shares the database. A take succeeds whatever an earlier run of this process left,
-    and nothing needs renewing. It returns nothing only while a write under the earlier epoch still holds the row.
+    `is_alone`: no other process shares the database. A take then replaces leases of an earlier run of this process,
+    and nothing needs renewing. It fails only while a write under the earlier epoch still locks the row.
     """
 
     def __init__(self, database: Database, *, is_alone: bool, worker: str | None = None) -> None:
@@ -29,7 +29,7 @@ class Leases:
         self._lock = asyncio.Lock()
 
     async def take(self, account_ids: Sequence[AccountId], limit: int) -> dict[AccountId, int]:
-        """Take up to `limit` of these accounts, which this worker doesn't hold, as far as they are free: id → epoch."""
+        """Take up to `limit` of these accounts, which this worker does not hold, if they are free: id → epoch."""
         slack_ms = FOR_EVER_MS if self.is_alone else self._patience.slack_ms
         taken = set() if self.is_alone or not account_ids else await leases.taken(self._database, slack_ms)
         free = [id_ for id_ in account_ids if id_ not in taken]
@@ -46,25 +46,25 @@ class Leases:
 
     @property
     def held(self) -> dict[AccountId, int]:
-        """What was held when the leases were last taken or renewed: id → epoch."""
+        """The leases held after the last take or renewal: id → epoch."""
         return dict(self._held)
 
     async def renew(self) -> dict[AccountId, int]:
-        """Hold for longer; what is still held: id → epoch."""
+        """Extend the leases. Return those that are still held: id → epoch."""
 
         async def work(transaction: Transaction) -> dict[str, int]:
             return await leases.renew(transaction, self._worker)
 
         async with self._lock:
             if self.is_alone:
-                held = await leases.held(self._database, self._worker)
+                epochs = await leases.held(self._database, self._worker)
             else:
-                held = await self._database.write(work, is_durable=False)
-            self._held = _typed(held)
+                epochs = await self._database.write(work, is_durable=False)
+            self._held = _typed(epochs)
         return self.held
 
     async def keep(self, on_change: Callable[[], None]) -> None:
-        """Renew until all leases are lost, as no renewal succeeds. `on_change` is called when any was lost."""
+        """Renew until all leases are lost, because no renewal succeeds. `on_change` is called when one was lost."""
 
         async def renew() -> bool:
             before = self.held
@@ -76,7 +76,7 @@ class Leases:
         self._held = {}
 
     async def release(self, account_ids: Sequence[AccountId]) -> None:
-        """Let others have these accounts now."""
+        """Release these accounts, so that others can take them at once."""
 
         async def work(transaction: Transaction) -> None:
             await leases.release(transaction, account_ids, self._worker)

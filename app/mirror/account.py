@@ -19,15 +19,16 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 FACTS_AT_ONCE = 100
-"""Facts of one transaction: some 20 ms of writing, so that a caller's write is not held up for longer."""
+"""Facts of one transaction: about 20 ms of writing, so that a caller's write never waits longer."""
 
 
 @dataclass(slots=True)
 class Mirror:
-    """`lock` is held while a complete mailbox is compared with its origin: two comparisons would undo each other.
+    """Compares the mail server of one account with the index.
 
-    `epoch` is that of the lease under which a worker writes; None for what is written for a caller.
-    `unheard_since_ms`: when contact with the origin was lost; None once everything is caught up.
+    `lock` is held while a complete mailbox is compared: two comparisons would undo each other. `epoch` is that of the
+    lease under which a worker writes; None for writes on behalf of a caller. `unheard_since_ms`: when contact with
+    the mail server was lost; None once everything is synced again.
     """
 
     account_id: AccountId
@@ -41,7 +42,7 @@ class Mirror:
     async def apply(self, delta: Delta) -> Applied:
         """Write a Delta in one transaction. Raises Conflict when another worker holds the account, AccountNotFound.
 
-        Where the database refuses a value, each fact is written by itself, and the refused ones are left out.
+        If the database rejects a value, each fact is written by itself, and rejected facts are left out.
         """
         try:
             return await self.index.apply(self.account_id, delta, fence=self.epoch)
@@ -56,7 +57,7 @@ class Mirror:
         return together
 
     async def _apply_single(self, single: Delta) -> Applied:
-        """Write one fact. A refused one is written without its texts; one that has none is left out."""
+        """Write one fact. A rejected one is written without its texts, or left out if it has none."""
         bare = single.bare()
         for delta in (single, bare) if bare != single else (single,):
             try:
@@ -66,7 +67,7 @@ class Mirror:
         return Applied()
 
     async def apply_in_pieces(self, delta: Delta) -> None:
-        """Write a large Delta in several transactions, the numbers of its mailboxes (`mailboxes_counted`) last."""
+        """Write a large Delta in several transactions, the mailboxes' numbers (`mailboxes_counted`) last."""
         for piece in pieces(delta):
             await self.apply(piece)
 
@@ -74,16 +75,16 @@ class Mirror:
         return await self.reader.mailboxes.mailboxes(self.account_id)
 
     async def mailbox(self, mailbox: Mailbox) -> Mailbox:
-        """The mailbox as the index has it now; MailboxNotFound."""
+        """Return the mailbox as the index has it now. Raises MailboxNotFound."""
         return await self.reader.mailboxes.mailbox(self.account_id, mailbox.id)
 
     def has_begun(self, mailbox: Mailbox) -> bool:
-        """Whether it is known from which UID on its messages are new mail."""
+        """Whether the initial sync has begun, so that it is known from which UID on messages are new mail."""
         return mailbox.is_complete or mailbox.uid_next > 1 or mailbox.is_newcomer
 
 
 def _named(single: Delta) -> dict[str, object]:
-    """What tells a fact in a log: its kind and its place, never its text."""
+    """Describe a fact for the log by its kind and location, never by its text."""
     kind = next(item.name for item in fields(single) if getattr(single, item.name))
     fact = getattr(single, kind)[0]
     place = getattr(fact, "location", fact)
@@ -92,7 +93,7 @@ def _named(single: Delta) -> dict[str, object]:
 
 
 def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:
-    """The same facts in the same order, up to `at_once` of one kind in each; together where they are few.
+    """Yield the same facts in the same order, at most `at_once` of one kind in each; a small Delta is not divided.
 
     The last one has the mailboxes' counts and the notes, which concern all of them.
     """

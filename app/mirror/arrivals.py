@@ -1,4 +1,4 @@
-"""New messages: looked for in one mailbox or wherever they may have gone, and written as what they are."""
+"""New messages: finds them in one mailbox or in all, and writes them as new or as moved."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from app.mirror.changes import Batch, fetch_named, new_mail, unknown_uids
 from app.mirror.moves import bind
 
 ListedMailboxes = Mapping[str, OriginMailbox]
-"""By origin name, what a signal or a list told."""
+"""Mailboxes by origin name, as a signal or a list reported them."""
 
 Ask = Callable[[], Awaitable[ListedMailboxes]]
-"""Lists all mailboxes of the origin."""
+"""Lists all mailboxes of the server."""
 
 CHASES = 8
-"""How often arrivals are looked for, at most, before removals are written."""
+"""The most searches for arrivals before removals are written."""
 NEWCOMER_LIMIT = 20_000
-"""Messages that are fetched, at most, of mailboxes that appeared meanwhile, before removals are written."""
+"""The most messages that are fetched from new mailboxes before removals are written."""
 
 OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
 
 
 class Arrivals:
-    """Every method but `look_ahead` is called with the mirror's lock held, by a worker.
+    """Finds and writes arrivals. A worker calls every method except `look_ahead` with the mirror's lock held.
 
-    `on_arrival` receives the location of announced messages, and those that were not moved from another mailbox.
+    `on_arrival` receives the locations of announced messages, and the messages that were not moved from another
+    mailbox.
     """
 
     def __init__(self, mirror: Mirror, on_arrival: OnArrival | None = None) -> None:
@@ -39,7 +40,7 @@ class Arrivals:
         self.aside = Aside(mirror)
 
     async def write(self, batch: Batch, *, is_ascending: bool = False) -> None:
-        """Write messages as new or as the moves that they are; ascending ones with the UIDNEXT they lead to."""
+        """Write messages as new or as moves. `is_ascending`: also write the UIDNEXT that follows them."""
         for start in range(0, len(batch), FACTS_AT_ONCE):
             piece = batch[start : start + FACTS_AT_ONCE]
             delta = await bind(self._mirror, [arrival for arrival in piece if isinstance(arrival, Arrived)])
@@ -48,12 +49,12 @@ class Arrivals:
                 last = piece[-1]
                 delta += Delta(mailboxes_counted=(MailboxCounted(last.mailbox_id, last.uid + 1),))
             applied = await self._mirror.apply(delta)
-            self._tell(delta, applied.message_ids)
+            self._report(delta, applied.message_ids)
 
-    def _tell(self, delta: Delta, places: Mapping[Location, object]) -> None:
+    def _report(self, delta: Delta, places: Mapping[Location, object]) -> None:
         if self._on_arrival is not None:
-            moved = {move.target for move in delta.moved}
-            fresh = [arrival for arrival in delta.arrived if Location(arrival.mailbox_id, arrival.uid) not in moved]
+            moved_to = {move.target for move in delta.moved}
+            fresh = [arrival for arrival in delta.arrived if Location(arrival.mailbox_id, arrival.uid) not in moved_to]
             quiet = {
                 Location(arrival.mailbox_id, arrival.uid)
                 for arrival in fresh
@@ -61,17 +62,17 @@ class Arrivals:
             }
             self._on_arrival([at for at in places if at not in quiet], fresh)
 
-    async def look(self, mailbox: Mailbox, told: OriginMailbox | None) -> None:
-        """Write what is new in a mailbox."""
+    async def look(self, mailbox: Mailbox, reported: OriginMailbox | None) -> None:
+        """Write the new messages of a mailbox."""
         mailbox = await self._mirror.mailbox(mailbox)
         if self._mirror.has_begun(mailbox):
-            async for batch in new_mail(self._mirror, mailbox, told):
+            async for batch in new_mail(self._mirror, mailbox, reported):
                 await self.write(batch, is_ascending=True)
 
     async def look_ahead(self, mailbox: Mailbox) -> bool:
-        """Write what is new in a mailbox while others hold the lock; False where some of it is gone by now.
+        """Write new messages of a mailbox while others may hold the lock. False if some of them are gone already.
 
-        They may have read before us that it is gone, when it had no row yet.
+        A concurrent comparison may have missed such a removal, because the message had no row yet.
         """
         mailbox = await self._mirror.mailbox(mailbox)
         if not self._mirror.has_begun(mailbox):
@@ -83,17 +84,17 @@ class Arrivals:
         return not uids or len(await self._mirror.backend.present(mailbox, uids)) == len(uids)
 
     async def look_elsewhere(self, ask: Ask) -> None:
-        """Look for arrivals until a list has none: a message may move again meanwhile."""
+        """Look for arrivals until a list has no new ones: a message may move again meanwhile."""
         looked: dict[MailboxId, int] = {}
         for _ in range(CHASES):
-            told = await ask()
+            reported = await ask()
             mailboxes = await self._mirror.mailboxes()
             if not looked:
                 await self._fill_newcomers(mailboxes)
             behind = [
                 (item, now)
                 for item in mailboxes
-                if (now := told.get(item.origin_name)) and _is_behind(item, now, looked.get(item.id, 0))
+                if (now := reported.get(item.origin_name)) and _is_behind(item, now, looked.get(item.id, 0))
             ]
             if not behind:
                 return
@@ -102,10 +103,10 @@ class Arrivals:
                 await self.aside.tolerate(mailbox, "look", self.look(mailbox, now))
 
     async def _fill_newcomers(self, mailboxes: Sequence[Mailbox]) -> None:
-        """Fetch what mailboxes hold that appeared meanwhile: it may have been moved there. The smaller ones first."""
+        """Fetch new mailboxes, the smaller ones first: messages may have been moved there."""
         left = NEWCOMER_LIMIT
         newcomers = [item for item in mailboxes if item.is_newcomer and item.is_selectable and not item.is_complete]
-        for mailbox in sorted(newcomers, key=lambda one: one.total):
+        for mailbox in sorted(newcomers, key=lambda item: item.total):
             if mailbox.total <= left:
                 left -= mailbox.total
                 await self.aside.tolerate(mailbox, FILL, self._fill(mailbox))
@@ -117,12 +118,12 @@ class Arrivals:
 
 
 def told_from(mailbox: Mailbox, batch: Batch) -> Batch:
-    """What was there when the first sync began comes without an event of its own; what came later is new mail."""
+    """Set `is_announced`: messages from before the initial sync have no event, later ones are new mail."""
     return [replace(arrival, is_announced=arrival.uid >= mailbox.uid_next) for arrival in batch]
 
 
-def _is_behind(ours: Mailbox, told: OriginMailbox, looked: int) -> bool:
-    """Whether the origin may have given UIDs that we have not looked at; `looked` is up to where we did, exclusive."""
-    if told.uid_validity != ours.uid_validity:
+def _is_behind(ours: Mailbox, reported: OriginMailbox, looked: int) -> bool:
+    """Whether the server may have used UIDs that were not examined yet; `looked` is the exclusive upper limit."""
+    if reported.uid_validity != ours.uid_validity:
         return False
-    return not looked if told.uid_next is None else told.uid_next > max(ours.uid_next, looked)
+    return not looked if reported.uid_next is None else reported.uid_next > max(ours.uid_next, looked)

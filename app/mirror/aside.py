@@ -1,4 +1,4 @@
-"""Mailboxes of which something cannot be read: the account goes on without them, and they say why."""
+"""Mailboxes that cannot be read completely: the account is synced without them, and their `problem` says why."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 MAILBOX_FAULTS = (ServerRefused, ServerProtocolError, MailboxNotFound)
-"""What goes wrong with one mailbox and says nothing of the others."""
+"""Errors of one mailbox that do not concern the others."""
 REASON_CHARS = 500
 FILL = "fill"
 """The step that reads all of a mailbox for the first time."""
 SETTLE, RECONCILE = "settle", "reconcile"
-"""The steps that bring a mailbox up to date, and that compare all of it."""
+"""The steps that update a mailbox, and that compare all of it."""
 NUMBERS = "numbers"
-"""The step that asks what a mailbox holds."""
+"""The step that reads the STATUS of a mailbox."""
 _WHOLE = frozenset({FILL, SETTLE, RECONCILE})
-"""Steps that read what the others read."""
+"""Steps that read everything that the other steps read."""
 
 
 @dataclass(slots=True)
@@ -42,10 +42,10 @@ class Aside:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._faults: dict[MailboxId, dict[str, _Fault]] = {}
-        self._told: dict[MailboxId, str | None] = {}
+        self._reported: dict[MailboxId, str | None] = {}
 
     async def tolerate(self, mailbox: Mailbox, step: str, work: Awaitable[T]) -> T | None:
-        """What `work` returns; None where it fails for this mailbox alone: then it is left for the next time."""
+        """Return the result of `work`; None if it fails for this mailbox alone, to be retried later."""
         try:
             result = await work
         except MAILBOX_FAULTS as error:
@@ -59,32 +59,34 @@ class Aside:
         return result
 
     async def note(self, mailbox: Mailbox, step: str, reason: str, *, is_certain: bool = False) -> None:
-        """A step failed. `is_certain`: report it at once, not only when it fails twice."""
+        """Record that a step failed. `is_certain`: report it at once, not only after two failures."""
         faults = self._faults.setdefault(mailbox.id, {})
         times = faults[step].times + 1 if step in faults else 1 + is_certain
         faults[step] = _Fault(reason, times)
-        await self._tell(mailbox)
+        await self._report(mailbox)
 
     async def clear(self, mailbox: Mailbox, step: str | None = None) -> None:
-        """A step succeeded; None: all of the mailbox was read, whatever failed before, in an earlier process too."""
+        """Record that a step succeeded. None: all of the mailbox was read, which clears all faults, even of
+        earlier processes.
+        """
         faults = self._faults.get(mailbox.id, {})
         if step is None:
             self._faults.pop(mailbox.id, None)
-            await self._tell(mailbox)
+            await self._report(mailbox)
         elif faults.pop(step, None) is not None:
-            await self._tell(mailbox)
+            await self._report(mailbox)
 
-    async def _tell(self, mailbox: Mailbox) -> None:
-        """Write the first fault that repeated, or that there is none any more."""
+    async def _report(self, mailbox: Mailbox) -> None:
+        """Write the first repeated fault, or None."""
         repeated = [item.reason for item in self._faults.get(mailbox.id, {}).values() if item.times > 1]
         problem = repeated[0] if repeated else None
-        if problem != self._told.get(mailbox.id, mailbox.problem):
+        if problem != self._reported.get(mailbox.id, mailbox.problem):
             await self._mirror.apply(Delta(mailboxes_troubled=(MailboxTroubled(mailbox.id, problem),)))
-        self._told[mailbox.id] = problem
+        self._reported[mailbox.id] = problem
 
 
 def reason_of(error: GatewayError) -> str:
-    """An error in one line, with what the mail server said."""
+    """Return an error in one line, with the mail server's response."""
     answer = error.origin.response if isinstance(error, MailServerError) and error.origin is not None else ""
     text = error.detail if not answer or answer in error.detail else f"{error.detail}: {answer}"
     return storable(" ".join(text.split()))[:REASON_CHARS]

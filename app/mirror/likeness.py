@@ -1,8 +1,8 @@
-"""Which messages of the index an arrival may be, and which of them it is for certain.
+"""Finds the messages of the index that an arrival may be, and those that it certainly is.
 
-Equal in INTERNALDATE, size, header and structure, it may be the same message; another message may be equal in all of
-that too. Certain is what the origin calls by one id (EMAILID of RFC 8474), or what has the same bytes; where the bytes
-were never read, an arrival is taken for a message that no other equals.
+A message with equal INTERNALDATE, size, header and structure may be the same; a different message may be equal too.
+Certain are messages with the same origin id (EMAILID of RFC 8474), or with the same bytes. If the bytes were never
+read, an arrival is matched to a message that no other equals.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ READ_BYTES = 1024 * 1024
 """How much of messages is in memory at a time, unless one is larger."""
 
 Originals = dict[int, list[Message]]
-"""UID of an arrival → messages of the index, oldest first: of a message and its copy, the id of the message lives."""
+"""UID of an arrival → messages of the index, oldest first: of a message and its copy, the message's id is reused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """What the index has that is like some arrivals of one mailbox."""
+    """The messages of the index that resemble arrivals of one mailbox."""
 
     like: Originals
     is_certain: bool = False
-    """They are the same, whatever may have been read of them."""
+    """They are certainly the same; no bytes need be compared."""
 
 
 async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
@@ -44,7 +44,7 @@ async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
     if not like:
         return Likeness({})
     proofs = await mirror.reader.mirrored.proofs(
-        mirror.account_id, {one.id for found in like.values() for one in found}
+        mirror.account_id, {message.id for found in like.values() for message in found}
     )
     structures = {arrival.uid: structure_bytes(arrival.structure) for arrival in arrived}
     return Likeness(
@@ -56,19 +56,21 @@ async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
 
 
 async def certain(mirror: Mirror, mailbox_id: MailboxId, likeness: Likeness, uids: Collection[int]) -> Originals:
-    """What these arrivals are for certain."""
+    """Return the messages that these arrivals certainly are."""
     like = {uid: found for uid, found in likeness.like.items() if uid in uids}
     if likeness.is_certain or not like:
         return like
-    ids = {one.id for found in like.values() for one in found}
-    digests = {id_: one.digest for id_, one in (await mirror.reader.mirrored.proofs(mirror.account_id, ids)).items()}
+    ids = {message.id for found in like.values() for message in found}
+    digests = {
+        id_: proof.digest for id_, proof in (await mirror.reader.mirrored.proofs(mirror.account_id, ids)).items()
+    }
     asked = [
         replace(found[0], mailbox_id=mailbox_id, uid=uid)
         for uid, found in like.items()
         if any(digests[message.id] is not None for message in found)
     ]
     read = await read_digests(mirror, asked)
-    claims = Counter(one.id for found in likeness.like.values() for one in found)
+    claims = Counter(message.id for found in likeness.like.values() for message in found)
     return {
         uid: [
             message
@@ -80,19 +82,19 @@ async def certain(mirror: Mirror, mailbox_id: MailboxId, likeness: Likeness, uid
 
 
 def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
-    """Whether a message is an arrival; `pairs` is 1 where neither may be another as well."""
+    """Whether a message is an arrival. `pairs` is 1 if neither matches another."""
     return pairs == 1 if digest is None else digest == read
 
 
 async def copies_of(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
-    """Place of a message → places of its copies that came after it, and since then; oldest first."""
+    """Return the location of each message → locations of its copies that arrived since then, oldest first."""
     pairs = await mirror.reader.mirrored.pairs(mirror.account_id, [item.id for item in originals])
     later = [pair.message.id for pair in pairs if pair.is_later]
     recent = await mirror.reader.mirrored.arrived_since(mirror.account_id, later, since_ms) if later else set()
     if not recent:
         return {}
     by_original: dict[MessageId, list[Pair]] = {}
-    for pair in sorted(pairs, key=lambda one: one.message.id):
+    for pair in sorted(pairs, key=lambda item: item.message.id):
         by_original.setdefault(pair.of_id, []).append(pair)
     copies: dict[Location, list[Location]] = {}
     for original in originals:
@@ -108,7 +110,7 @@ def _is_alike(message: Message, other: Message) -> bool:
 
 
 async def _proven(mirror: Mirror, original: Message, found: Sequence[Pair], alike: int) -> list[Message]:
-    """Those whose bytes are the original's; if those were never read, the one that alone is like it."""
+    """Return the copies with the original's bytes; if those were never read, the only similar message."""
     copies = [pair.message for pair in found]
     if not copies:
         return []
@@ -124,15 +126,15 @@ async def _proven(mirror: Mirror, original: Message, found: Sequence[Pair], alik
 
 
 async def read_digests(mirror: Mirror, messages: Sequence[Message]) -> dict[int, str]:
-    """Digests by UID of messages of one mailbox; those that cannot be read are absent."""
-    found: dict[int, str] = {}
+    """Return digests by UID of messages of one mailbox, without those that cannot be read."""
+    digests: dict[int, str] = {}
     for batch in _batches(messages):
         try:
             contents = await mirror.backend.contents(batch)
         except (ServerRefused, ServerProtocolError, MailboxNotFound, MessageNotFound):
             continue
-        found |= {uid: content_digest(content) for uid, content in contents.items()}
-    return found
+        digests |= {uid: content_digest(content) for uid, content in contents.items()}
+    return digests
 
 
 def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
@@ -148,21 +150,23 @@ def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
 
 async def _by_origin_id(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
     ids = [arrival.origin_id for arrival in arrived if arrival.origin_id is not None]
-    found: dict[str, list[Message]] = {}
+    by_origin_id: dict[str, list[Message]] = {}
     for origin_id, message in await mirror.reader.mirrored.with_origin_ids(mirror.account_id, ids):
-        found.setdefault(origin_id, []).append(message)
-    return _placed({arrival.uid: _elsewhere(found.get(arrival.origin_id or "", []), arrival) for arrival in arrived})
+        by_origin_id.setdefault(origin_id, []).append(message)
+    return _placed(
+        {arrival.uid: _elsewhere(by_origin_id.get(arrival.origin_id or "", []), arrival) for arrival in arrived}
+    )
 
 
 async def _alike(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
-    """Those of the same header, INTERNALDATE and size."""
+    """Return the messages with the same header, INTERNALDATE and size."""
     headers = {arrival.overview.message_id_header for arrival in arrived if arrival.overview.message_id_header}
     times = {arrival.received_at_ms for arrival in arrived if not arrival.overview.message_id_header}
-    found = await mirror.reader.mirrored.with_headers(mirror.account_id, headers) if headers else []
-    found += await mirror.reader.mirrored.without_header(mirror.account_id, times) if times else []
+    candidates = await mirror.reader.mirrored.with_headers(mirror.account_id, headers) if headers else []
+    candidates += await mirror.reader.mirrored.without_header(mirror.account_id, times) if times else []
     wanted = {(arrival.received_at_ms, arrival.size_bytes) for arrival in arrived}
     by_likeness: dict[bytes, list[Message]] = {}
-    for message in found:
+    for message in candidates:
         if (message.received_at_ms, message.size_bytes) in wanted:
             by_likeness.setdefault(likeness_in(message.summary), []).append(message)
     if not by_likeness:
@@ -174,11 +178,11 @@ def _elsewhere(messages: Sequence[Message], arrival: Arrived) -> list[Message]:
     return [message for message in messages if (message.mailbox_id, message.uid) != (arrival.mailbox_id, arrival.uid)]
 
 
-def _placed(found: Originals) -> Originals:
-    """Without arrivals that nothing is like. Ids sort by time."""
-    return {uid: sorted(those, key=lambda one: one.id) for uid, those in found.items() if those}
+def _placed(originals: Originals) -> Originals:
+    """Remove arrivals without a match, and sort the others by id, which is by time."""
+    return {uid: sorted(like, key=lambda item: item.id) for uid, like in originals.items() if like}
 
 
 def place_of(message: Message) -> Location:
-    """Where the index has a message."""
+    """Return the location of a message in the index."""
     return Location(message.mailbox_id, message.uid)

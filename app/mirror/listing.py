@@ -1,4 +1,4 @@
-"""What a list of the origin's mailboxes says that the index does not know."""
+"""The differences between a server's list of mailboxes and the index."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from app.mail.types import Mailbox, MailboxId, Role
 from app.mirror.account import Mirror
 
 RENAMED_GROWTH = 1_000
-"""How many UIDs a mailbox may have given since it was last seen and still be known under another name."""
+"""The most UIDs that a mailbox may have added since it was last seen and still be recognised under another name."""
 NEWCOMER_MESSAGES = 500
 """A new mailbox with at most this many messages is announced message by message."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListChanges:
-    """`gone` are mailboxes that are to be deleted when all that came elsewhere has been looked at."""
+    """`gone` are mailboxes to delete after all arrivals elsewhere have been examined."""
 
     delta: Delta
     gone: tuple[Mailbox, ...]
 
 
 def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[MailboxRenamed, ...]:
-    """Mailboxes that went to another name: one that is not where it was, and a new one that it is by its MAILBOXID.
+    """Return renamed mailboxes: one that disappeared, and a new one with its MAILBOXID.
 
-    Where the origin gives none, by its UIDVALIDITY; where two could be meant then, neither is: ids are not guessed.
-    In an order in which each finds its name free.
+    Without MAILBOXID, UIDVALIDITY is compared; if that is ambiguous, neither is renamed: ids are not guessed. In an
+    order in which each new name is free.
     """
     theirs = {origin_mailbox.origin_name: origin_mailbox for origin_mailbox in listed}
     ours = {item.origin_name: item for item in known}
@@ -45,26 +45,26 @@ def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[
             pairs[mailbox.id] = found[0]
     targets = [pair.origin_name for pair in pairs.values()]
     renamed = [(item, pairs[item.id]) for item in missing if item.id in pairs]
-    wanted = {one.origin_name: to for one, to in renamed if targets.count(to.origin_name) == 1}
-    return _in_free_order({one.origin_name: one for one, _ in renamed}, wanted, set(ours))
+    wanted = {mailbox.origin_name: to for mailbox, to in renamed if targets.count(to.origin_name) == 1}
+    return _in_free_order({mailbox.origin_name: mailbox for mailbox, _ in renamed}, wanted, set(ours))
 
 
-def _is_at(mailbox: Mailbox | None, there: OriginMailbox | None) -> bool:
-    """Whether a mailbox is what has its name on the origin."""
-    if mailbox is None or there is None:
+def _is_at(mailbox: Mailbox | None, listed: OriginMailbox | None) -> bool:
+    """Whether a mailbox is the one with its name on the server."""
+    if mailbox is None or listed is None:
         return False
-    if (is_same := _is_by_id(mailbox, there)) is not None:
+    if (is_same := _is_by_id(mailbox, listed)) is not None:
         return is_same
-    return there.uid_validity in (None, mailbox.uid_validity)
+    return listed.uid_validity in (None, mailbox.uid_validity)
 
 
 def _is_by_id(mailbox: Mailbox, item: OriginMailbox) -> bool | None:
-    """Whether they are one by MAILBOXID; None where that is not known of both."""
+    """Whether their MAILBOXIDs are equal; None if one is unknown."""
     return None if None in (mailbox.origin_id, item.origin_id) else mailbox.origin_id == item.origin_id
 
 
 def _may_be(mailbox: Mailbox, item: OriginMailbox) -> bool:
-    """Whether `mailbox` may be `one` under its new name."""
+    """Whether `mailbox` may be `item` under its new name."""
     if mailbox.role is Role.INBOX:
         return False
     if (is_same := _is_by_id(mailbox, item)) is not None:
@@ -88,9 +88,9 @@ def _in_free_order(
 
 
 def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> ListChanges:
-    """New, changed and reset mailboxes as a Delta, and those that are gone. Renames are applied before.
+    """Return new, changed and reset mailboxes as a Delta, and removed ones. Renames are applied before.
 
-    What is new where mail is known already may hold what was moved there.
+    A mailbox that appears after the account was synced may contain moved messages.
     """
     is_begun = any(mailbox.is_complete and mailbox.total for mailbox in known)
     by_name = {mailbox.origin_name: mailbox for mailbox in known}
@@ -112,7 +112,7 @@ def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> L
 
 
 def is_news(mailbox: OriginMailbox, ours: Mailbox | None) -> bool:
-    """Whether the index has no such mailbox, or another path, role, subscription or id of it."""
+    """Whether the index lacks the mailbox, or has another path, role, subscription or id of it."""
     if ours is None or mailbox.origin_id not in (None, ours.origin_id):
         return True
     role = mailbox.role or ours.role
@@ -135,60 +135,60 @@ def _found(mailbox: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
 
 
 def beginnings(known: Iterable[Mailbox], listed: Mapping[str, OriginMailbox]) -> tuple[MailboxCounted, ...]:
-    """Where the first sync of each mailbox that has none begins: what comes later than this is new mail.
+    """Return where the initial sync of each mailbox without one begins: later messages are new mail.
 
-    Of a small newcomer everything is new mail; an empty mailbox is complete.
+    All messages of a small new mailbox are new mail; an empty mailbox is complete.
     """
     return tuple(
         _beginning(ours, listed[ours.origin_name], is_newcomer=ours.is_newcomer)
         for ours in known
-        if not ours.is_complete and ours.uid_next <= 1 and _is_told(listed.get(ours.origin_name))
+        if not ours.is_complete and ours.uid_next <= 1 and _has_status(listed.get(ours.origin_name))
     )
 
 
-def _is_told(told: OriginMailbox | None) -> bool:
-    """Where STATUS was refused nothing can begin."""
-    return told is not None and (told.uid_next is not None or not told.is_selectable)
+def _has_status(listed: OriginMailbox | None) -> bool:
+    """Whether STATUS succeeded, or the mailbox is not selectable."""
+    return listed is not None and (listed.uid_next is not None or not listed.is_selectable)
 
 
-def _beginning(ours: Mailbox, told: OriginMailbox, *, is_newcomer: bool) -> MailboxCounted:
-    if not told.is_selectable or told.total == 0:
-        return MailboxCounted(ours.id, told.uid_next, told.highest_modseq, is_complete=True)
-    if is_newcomer and (told.total or 0) <= NEWCOMER_MESSAGES:
-        return MailboxCounted(ours.id, 1, told.highest_modseq, total=0, unread=0)
-    return MailboxCounted(ours.id, told.uid_next, told.highest_modseq, told.total, told.unread)
+def _beginning(ours: Mailbox, listed: OriginMailbox, *, is_newcomer: bool) -> MailboxCounted:
+    if not listed.is_selectable or listed.total == 0:
+        return MailboxCounted(ours.id, listed.uid_next, listed.highest_modseq, is_complete=True)
+    if is_newcomer and (listed.total or 0) <= NEWCOMER_MESSAGES:
+        return MailboxCounted(ours.id, 1, listed.highest_modseq, total=0, unread=0)
+    return MailboxCounted(ours.id, listed.uid_next, listed.highest_modseq, listed.total, listed.unread)
 
 
-def differs(ours: Mailbox, told: OriginMailbox) -> bool:
-    """Whether the origin's numbers are others than those of a complete mailbox."""
+def differs(ours: Mailbox, listed: OriginMailbox) -> bool:
+    """Whether the server's numbers differ from those of a complete mailbox."""
     pairs = (
-        (told.uid_next, ours.uid_next),
-        (told.highest_modseq, ours.highest_modseq),
-        (told.total, ours.total),
-        (told.unread, ours.unread),
+        (listed.uid_next, ours.uid_next),
+        (listed.highest_modseq, ours.highest_modseq),
+        (listed.total, ours.total),
+        (listed.unread, ours.unread),
     )
     return any(theirs is not None and theirs != known for theirs, known in pairs)
 
 
-def is_ahead(ours: Mailbox, told: OriginMailbox | None) -> bool:
-    """Whether the index expects new mail at a higher UID than the origin will give."""
-    if told is None or told.uid_next is None or told.uid_validity != ours.uid_validity:
+def is_ahead(ours: Mailbox, listed: OriginMailbox | None) -> bool:
+    """Whether the index expects new mail at a higher UID than the server will assign."""
+    if listed is None or listed.uid_next is None or listed.uid_validity != ours.uid_validity:
         return False
-    return told.uid_next < ours.uid_next
+    return listed.uid_next < ours.uid_next
 
 
-def is_miscounted(ours: Mailbox, told: OriginMailbox) -> bool:
-    """Whether the counts differ though the origin has given no UID that we don't know of."""
-    if told.total is None or told.uid_next != ours.uid_next:
+def is_miscounted(ours: Mailbox, listed: OriginMailbox) -> bool:
+    """Whether the counts differ although the server has assigned no unknown UID."""
+    if listed.total is None or listed.uid_next != ours.uid_next:
         return False
-    return told.total != ours.total or told.unread not in (None, ours.unread)
+    return listed.total != ours.total or listed.unread not in (None, ours.unread)
 
 
 _PLACES: dict[Role | None, int] = {Role.INBOX: 0, None: 2, Role.ALL: 3}
 
 
 def first_sync_order(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
-    """INBOX, those with a role, then the others, the smaller ones first; All Mail, which repeats the others, last."""
+    """Sort: INBOX, mailboxes with a role, the others, smaller ones first, and last All Mail, which repeats them."""
 
     def rank(mailbox: Mailbox) -> tuple[int, int, str]:
         place = _PLACES.get(mailbox.role, 1)
@@ -198,9 +198,9 @@ def first_sync_order(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
 
 
 async def take_first_list(mirror: Mirror, listed: Sequence[OriginMailbox]) -> None:
-    """Write the mailboxes of an account of which none, or not all, are known, and where their first syncs begin."""
+    """Write the mailboxes of a new account, and where their initial syncs begin."""
     if found := list_changes(await mirror.mailboxes(), listed).delta.mailboxes_found:
         await mirror.apply(Delta(mailboxes_found=found))
-    told = {mailbox.origin_name: mailbox for mailbox in listed}
-    if begun := beginnings(await mirror.mailboxes(), told):
+    by_name = {mailbox.origin_name: mailbox for mailbox in listed}
+    if begun := beginnings(await mirror.mailboxes(), by_name):
         await mirror.apply(Delta(mailboxes_counted=begun))
