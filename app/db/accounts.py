@@ -1,4 +1,4 @@
-"""Queries over accounts: who an address belongs to, and what proves it."""
+"""Queries on accounts: addresses and credentials."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _KIND_OF: Statement = select(ACCOUNT.c.kind).where(ACCOUNT.c.id == bindparam("ac
 
 @dataclass(frozen=True, slots=True)
 class StoredLogin:
-    """What a login of an embedded account is checked against. `repr` never shows the hash."""
+    """The stored credentials of an embedded account. `repr` never shows the hash."""
 
     account_id: AccountId
     password_hash: str | None
@@ -57,7 +57,7 @@ class StoredLogin:
 
 
 async def login_of(database: Database, address: str) -> StoredLogin | None:
-    """The embedded account of an address in lower case."""
+    """Return the stored credentials of the embedded account with an address in lower case."""
     row = await database.row(_LOGIN, address_given=address)
     if row is None:
         return None
@@ -66,7 +66,7 @@ async def login_of(database: Database, address: str) -> StoredLogin | None:
 
 
 async def inbox_of(database: Database, address: str) -> tuple[AccountId, MailboxId] | None:
-    """Where mail for an address (in lower case) goes: an embedded account and its INBOX."""
+    """Return the embedded account of an address (in lower case) and its INBOX."""
     row = await database.row(_INBOX, address_given=address)
     if row is None:
         return None
@@ -75,7 +75,7 @@ async def inbox_of(database: Database, address: str) -> tuple[AccountId, Mailbox
 
 
 async def address_of(database: Database, account_id: AccountId) -> str | None:
-    """The address of an embedded account, in lower case."""
+    """Return the address of an embedded account, in lower case."""
     address: str | None = value_of(await database.row(_ADDRESS_OF, account_id=account_id))
     return address
 
@@ -86,7 +86,7 @@ async def kind_of(database: Database, account_id: AccountId) -> AccountKind | No
 
 
 async def credentials_versions(source: Database | Transaction, account_ids: Sequence[str]) -> dict[str, int]:
-    """By account, for those that exist and are not disabled."""
+    """Return the versions by account, for accounts that exist and are not disabled."""
     rows = await source.rows(_VERSIONS, ids=json_list(account_ids))
     return dict(rows)
 
@@ -96,18 +96,18 @@ async def credentials_version(source: Database | Transaction, account_id: Accoun
 
 
 async def held_credentials_version(transaction: Transaction, account_id: AccountId) -> int | None:
-    """The version, which does not change until the transaction ends; None where the account lets nobody in."""
+    """Return the version, locked until the transaction ends; None if the account accepts no logins."""
     version: int | None = value_of(await transaction.row(_HELD_VERSION, account_id=account_id))
     return version
 
 
 async def raise_credentials_version(transaction: Transaction, account_id: AccountId) -> None:
-    """Void what was let in by the credentials so far: sign-ins and mail sessions."""
+    """End the sessions of the old credentials: sign-ins and mail sessions."""
     await transaction.execute(_NEXT_VERSION, account_id=account_id)
 
 
 async def files_sent(database: Database, account_id: str) -> bool:
-    """Whether the account's origin was seen to file by itself what it sends."""
+    """Whether the account's mail server was observed to store sent mail by itself."""
     stored: str | None = value_of(await database.row(_SETTINGS, account_id=account_id))
     return bool(stored) and bool(orjson.loads(stored or "{}").get("files_sent"))
 

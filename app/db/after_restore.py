@@ -1,7 +1,7 @@
-"""What is changed in a database that was put back, so that nothing of the time that it lost is mistaken.
+"""Changes a restored database so that numbers and states of the lost time are never mistaken for later ones.
 
-Positions in logs, states, UIDVALIDITYs and submissions of that time are known to clients and not to the database. All
-here runs within one transaction of an SQLAlchemy connection, on SQLite or PostgreSQL.
+Clients have log positions, states, UIDVALIDITYs and submissions of that time, which the database lacks. All changes
+are made in one transaction of an SQLAlchemy connection, on SQLite or PostgreSQL.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from app.db.tables import (
 )
 
 UID_VALIDITY_MARGIN = 100_000
-"""How far UIDVALIDITYs may have run ahead of the clock, which they are made of: one for each mailbox made."""
+"""How far UIDVALIDITYs may be ahead of the clock, from which they are made: one second per created mailbox."""
 UID_VALIDITY_SPREAD = 1 << 20
-"""Restores of one backup at one time, on different machines, differ by a random part of this."""
+"""Restores of one backup at the same time, on different machines, differ by a random part of this."""
 KEPT_HERE = ("embedded", "pop3")
 """Kinds of accounts whose mailboxes this installation numbers."""
 LOST_RESPONSE = "The database was restored from a backup: it may have been sent since the backup was made"
@@ -49,17 +49,17 @@ _OPEN = ("pending", "deferred")
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a restore changed."""
+    """The changes of a restore."""
 
     accounts: int
     mailboxes: int
     uncertain: int
     uid_validity: int
-    """The highest UIDVALIDITY given."""
+    """The highest UIDVALIDITY assigned."""
 
 
 def begin_epoch(connection: Connection, epoch: str, now_ms: int, uid_validity_floor: int = 0) -> Changed:
-    """Begin another epoch in a database that was put back. UIDVALIDITYs lie above the floor."""
+    """Begin another epoch in a restored database. New UIDVALIDITYs are above the floor."""
     _begin_logs(connection, now_ms)
     mailboxes, highest = _number_mailboxes(connection, now_ms // 1000, uid_validity_floor)
     uncertain = _doubt_submissions(connection, now_ms)
@@ -73,7 +73,7 @@ def begin_epoch(connection: Connection, epoch: str, now_ms: int, uid_validity_fl
 
 
 def _begin_logs(connection: Connection, now_ms: int) -> None:
-    """Empty every log, and number on from the time in ms: no log has come that far, and each restore goes further."""
+    """Empty every log, and continue numbering from the time in ms, which no log has reached and which only grows."""
     now = bindparam("now", now_ms, type_=BigInteger)
     first = case((ACCOUNT.c.last_seq >= now, ACCOUNT.c.last_seq + 1), else_=now)
     at = case((ACCOUNT.c.last_event_ms > now, ACCOUNT.c.last_event_ms), else_=now)
@@ -86,9 +86,9 @@ def _begin_logs(connection: Connection, now_ms: int) -> None:
 
 
 def _number_mailboxes(connection: Connection, now_seconds: int, floor: int) -> tuple[int, int]:
-    """Give each mailbox that is numbered here a new UIDVALIDITY, and keep the old one for UIDLs.
+    """Assign a new UIDVALIDITY to each mailbox that is numbered here, and keep the old one for UIDLs.
 
-    How many there are, and the highest UIDVALIDITY.
+    Returns the number of mailboxes, and the highest UIDVALIDITY.
     """
     rows = connection.execute(
         select(MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.uid_validity, MAILBOX.c.uid_next, MAILBOX.c.uidl_eras)
@@ -130,7 +130,7 @@ def _with_era(eras: str | None, uid_next: int, uid_validity: int) -> str:
 
 
 def _doubt_submissions(connection: Connection, now_ms: int) -> int:
-    """What was still to be sent may have been sent since: it is uncertain, and not sent again; how many."""
+    """Mark unsent submissions as uncertain, because they may have been sent since. Return how many."""
     rows = connection.execute(
         select(SUBMISSION.c.account_id, SUBMISSION.c.id, SUBMISSION.c.recipients).where(
             SUBMISSION.c.status.in_(_SENDING)
@@ -158,7 +158,7 @@ def _doubt_submissions(connection: Connection, now_ms: int) -> int:
 
 
 def _doubted(recipients: str) -> str:
-    """Recipients as in the column `submission.recipients`: (address, status, enhanced code, response)."""
+    """Return recipients as in the column `submission.recipients`: (address, status, enhanced code, response)."""
     return orjson.dumps(
         [
             [address, "uncertain", None, LOST_RESPONSE] if status in _OPEN else [address, status, code, response]
@@ -168,7 +168,7 @@ def _doubted(recipients: str) -> str:
 
 
 def _answer_requests(connection: Connection) -> None:
-    """Answer requests that were being carried out, so that none is carried out a second time."""
+    """Answer the requests that were running, so that none is executed twice."""
     headers = {"content-type": "application/problem+json"}
     answer = orjson.dumps([headers, orjson.dumps(_LOST_ANSWER).decode()])
     change = update(IDEMPOTENCY).where(IDEMPOTENCY.c.status.is_(None))

@@ -11,7 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 
 class clock_ms(ColumnElement[int]):
-    """The time on the database's host, in milliseconds since 1970, as a part of a statement."""
+    """The time on the database's host, in milliseconds since 1970, as an SQL expression."""
 
     inherit_cache = True
     type = BigInteger()

@@ -1,4 +1,4 @@
-"""Queries over consumers: how far a named subscriber has acknowledged an account's log."""
+"""Queries on consumers: the last event that each has acknowledged."""
 
 from __future__ import annotations
 

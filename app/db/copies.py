@@ -1,4 +1,4 @@
-"""Copies of an SQLite database, made while others write to it."""
+"""Copies of an SQLite database that is in use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from app import files
 
 COPIES_KEPT = 2
-"""Copies made before upgrades: the newest stay."""
+"""The number of copies from before upgrades that are kept: the newest."""
 COPIES_FOLDER = "before-upgrade"
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Write a consistent copy of a database file, durable when this returns. Replaces a file of that name."""
+    """Write a consistent copy of a database file, durable when this returns. Replaces an existing file."""
     temporary = target.with_name(f"{target.name}.part")
     temporary.unlink(missing_ok=True)
     files.touch(temporary)
@@ -29,7 +29,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def copy_before_upgrade(path: Path, name: str) -> Path:
-    """Keep a copy of a database beside it, and the copies of earlier upgrades up to `COPIES_KEPT`."""
+    """Store a copy of a database beside it, and delete all but the newest `COPIES_KEPT` copies."""
     folder = files.make_directory(path.parent / COPIES_FOLDER)
     target = folder / f"{name}.sqlite3"
     copy_database(path, target)

@@ -1,4 +1,4 @@
-"""The directory of accounts: which there are, how they are reached, how fresh they are."""
+"""The directory of accounts: their rows, servers and sync states."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from app.db.tables import (
 
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
-    """An account as the database holds it.
+    """An account as stored.
 
-    `servers` is JSON; `secrets` are the sealed passwords of the servers; `settings` is JSON with its metadata.
+    `servers` is JSON; `secrets` are the encrypted passwords of the servers; `settings` is JSON with its metadata.
     """
 
     id: str
@@ -55,7 +55,7 @@ class StoredAccount:
 
 @dataclass(frozen=True, slots=True)
 class StoredSync:
-    """How fresh the mail of an account is, as the database holds it."""
+    """How fresh the index of an account is, as stored."""
 
     sync_status: str
     sync_mode: str
@@ -64,7 +64,7 @@ class StoredSync:
 
 @dataclass(frozen=True, slots=True)
 class StoredSecrets:
-    """The sealed passwords of an account."""
+    """The encrypted passwords of an account."""
 
     id: str
     secrets: bytes = field(repr=False)
@@ -116,7 +116,7 @@ _TOKENS_OF: Statement = delete(TOKEN).where(TOKEN.c.account_ids == bindparam("on
 
 
 def _some_rows(table: Table, key: str) -> Statement:
-    """Delete up to `limit` rows of an account, so that no other writer waits long."""
+    """Delete up to `limit` rows of an account, so that other writers do not wait long."""
     column = table.c[key]
     chosen = select(column).where(table.c.account_id == bindparam("account_id")).limit(bindparam("limit"))
     return delete(table).where(table.c.account_id == bindparam("account_id"), column.in_(chosen))
@@ -139,18 +139,18 @@ _LARGE: tuple[Statement, ...] = (
     _some_rows(LEASE, "worker"),
     _some_rows(MAILBOX, "id"),
 )
-"""Mailboxes go last: as long as one is left, the rest of an account that is gone can be found."""
+"""Mailboxes are deleted last: while one remains, the other rows of a removed account can be found."""
 _ORPHANS: Statement = select(MAILBOX.c.account_id).where(MAILBOX.c.account_id.not_in(select(ACCOUNT.c.id))).distinct()
 _BATCH_ROWS = 2_000
 
 
 async def all_ids(reader: Database | Transaction) -> list[str]:
-    """Every account, oldest first."""
+    """Return all accounts, oldest first."""
     return [id_ for (id_,) in await reader.rows(_ALL)]
 
 
 async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[str]:
-    """Those of the ids that are accounts."""
+    """Return those of the ids that are accounts."""
     return {id_ for (id_,) in await reader.rows(_EXISTING, ids=json_list(list(ids)))}
 
 
@@ -163,13 +163,13 @@ async def get(reader: Database | Transaction, account_id: str) -> StoredAccount 
 
 
 async def fingerprints(reader: Database | Transaction, ids: Sequence[str]) -> dict[str, int]:
-    """By account, for those that exist: a number that changes with its servers and their passwords."""
+    """Return by account, for those that exist, a number that changes with its servers and their passwords."""
     rows = await reader.rows(_CONNECTIONS, ids=json_list(ids))
     return {id_: hash((servers, secrets)) for id_, servers, secrets in rows}
 
 
 async def remote_at(database: Database, email: str, limit: int) -> list[str]:
-    """The accounts on other mail servers that have this address, oldest first."""
+    """Return the external accounts with this address, oldest first."""
     rows = await database.rows(_REMOTE_AT, email_given=email.lower(), limit=limit)
     return [id_ for (id_,) in rows]
 
@@ -177,9 +177,9 @@ async def remote_at(database: Database, email: str, limit: int) -> list[str]:
 async def page(
     database: Database, above_id: str, limit: int, ids: Sequence[str] | None, members: Sequence[str] = ()
 ) -> list[StoredAccount]:
-    """Accounts in the order they were made; of `ids` alone where given, and whose `settings` contain all `members`.
+    """Return accounts in the order of their creation whose `settings` contain all `members`; only `ids` if given.
 
-    Letters may be compared without regard to case: compare what is found again.
+    Letters may be compared ignoring case: compare the results exactly.
     """
     if members:
         return await _page_with(database, above_id, limit, ids, members)
@@ -201,13 +201,13 @@ async def _page_with(
 
 
 async def locked_settings(transaction: Transaction, account_id: str) -> str | None:
-    """The column `settings`, which nobody else changes until the end of the transaction; None without the account."""
+    """Return the column `settings`, locked until the end of the transaction; None without the account."""
     found: str | None = value_of(await transaction.row(_SETTINGS, account_id=account_id))
     return found
 
 
 async def add(transaction: Transaction, values: Mapping[str, Any]) -> bool:
-    """False where another embedded account has the address."""
+    """Return False if another embedded account has the address."""
     return await transaction.execute(_ADD, **values) == 1
 
 
@@ -218,19 +218,19 @@ async def change(transaction: Transaction, account_id: str, changes: Mapping[str
 
 
 async def sealed_secrets(reader: Database | Transaction) -> list[StoredSecrets]:
-    """The sealed passwords of all accounts that have any."""
+    """Return the encrypted passwords of all accounts that have any."""
     return _SECRETS.read_all(await reader.rows(_SEALED))
 
 
 async def remove(transaction: Transaction, account_id: str) -> bool:
-    """Take an account out of the directory, with the tokens for it alone. False where there was none."""
+    """Delete the row of an account, and the tokens for it alone. Return False if there was none."""
     ended = await transaction.rows(_TOKENS_OF, only_ids=json_list([account_id]))
     await origins.remember_ended(transaction, [allowed for (allowed,) in ended])
     return await transaction.execute(_DELETE, account_id=account_id) == 1
 
 
 async def clear(database: Database, account_id: str) -> None:
-    """Delete what is left of an account that is gone, a batch at a time."""
+    """Delete the remaining rows of a removed account, in batches."""
 
     async def work(transaction: Transaction) -> bool:
         for statement in _LARGE:
@@ -243,5 +243,5 @@ async def clear(database: Database, account_id: str) -> None:
 
 
 async def orphans(database: Database) -> list[str]:
-    """Ids of accounts that are gone but not yet cleared away."""
+    """Return the ids of removed accounts that still have rows."""
     return [id_ for (id_,) in await database.rows(_ORPHANS, is_long=True)]

@@ -1,11 +1,11 @@
-"""Tells a database that was put back from a copy without `postgate restore`.
+"""Detects a database that was restored from a copy without `postgate restore`.
 
-Such a database would give the UIDs, states and submissions of the time that it lost to other messages. So a mark is
-kept outside it: the installation's epoch, and a count that grows while the database changes. The database's count is
-committed first, so it is behind the mark's only where the database is older than the mark.
+Such a database would assign the UIDs, states and submissions of the lost time again. Therefore a mark is stored
+outside the database: the installation's epoch, and a count that grows while the database changes. The database's
+count is committed first, so it is lower than the mark's only if the database is older than the mark.
 
-The mark of an SQLite installation lies beside the database; that of PostgreSQL with the message bytes, which several
-processes may share.
+The mark of an SQLite installation is stored beside the database; that of PostgreSQL with the message bytes, which
+several processes may share.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from app.settings import Settings
 T = TypeVar("T")
 
 EXCHANGING = "exchanging"
-"""The folder, in the data directory, that is there while a restore exchanges the database."""
+"""A folder in the data directory that exists while a restore exchanges the database."""
 _MARK_BYTES = 256
-"""Marks are padded to one size, so that a new count is written in place, without a moment in which there is none."""
+"""Marks are padded to one size, so that a new count is written in place, and the file is never incomplete."""
 
 
 class DatabaseRestored(GatewayError):
@@ -44,7 +44,7 @@ class DatabaseRestored(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is known outside the database. `uid_validity`: the highest that restores have given."""
+    """The facts stored outside the database. `uid_validity`: the highest that restores have assigned."""
 
     epoch: str
     tick: int = 0
@@ -60,7 +60,7 @@ def path_of(settings: Settings) -> Path:
 
 
 def read(path: Path) -> Mark | None:
-    """None where there is no mark, or none that can be read."""
+    """Return None if there is no readable mark."""
     try:
         return Mark(**orjson.loads(path.read_bytes()))
     except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
@@ -68,7 +68,7 @@ def read(path: Path) -> Mark | None:
 
 
 def write(path: Path, mark: Mark) -> None:
-    """Put a mark in place, durably."""
+    """Replace the mark durably."""
     files.make_directory(path.parent)
     files.replace(path, _bytes_of(mark))
 
@@ -78,15 +78,15 @@ def _bytes_of(mark: Mark) -> bytes:
 
 
 def refuse_unfinished(settings: Settings) -> None:
-    """Raise DatabaseRestored where `postgate restore` was cut short while it exchanged the database."""
+    """Raises DatabaseRestored if `postgate restore` was interrupted while it exchanged the database."""
     if (folder := settings.data_dir / EXCHANGING).exists():
         raise DatabaseRestored(f"a restore was cut short, see {folder}", "run `postgate restore` with the backup again")
 
 
 async def open_epoch(settings: Settings, database: Database) -> installation.Installation:
-    """Check a database against the mark, and make both where the installation is new. DatabaseRestored."""
+    """Check a database against the mark, and create both for a new installation. Raises DatabaseRestored."""
     path = path_of(settings)
-    mark = read(path)  # before the database: another process may count on between the two
+    mark = read(path)  # before the database: another process may increase the counts in between
     known = await installation.read(database)
     if known is None:
         if mark is not None and await installation.has_accounts(database):
@@ -113,7 +113,7 @@ async def _begin(path: Path, database: Database, uid_validity: int) -> installat
 
 
 def _check(mark: Mark | None, known: installation.Installation, *, is_shared: bool) -> None:
-    """Raise DatabaseRestored where the database is older than the mark. `is_shared`: a process may lack the mark."""
+    """Raises DatabaseRestored if the database is older than the mark. `is_shared`: this machine may lack the mark."""
     if mark is None:
         if not is_shared:
             raise DatabaseRestored("the file `epoch` beside it is missing")
@@ -124,14 +124,14 @@ def _check(mark: Mark | None, known: installation.Installation, *, is_shared: bo
 
 
 async def count_on(settings: Settings, database: Database) -> int:
-    """Let the database's count and the mark's grow; the new count."""
+    """Increase the database's count and the mark's. Return the new count."""
     epoch, tick = await database.write(installation.tick)
     advance(path_of(settings), epoch, tick)
     return tick
 
 
 def advance(path: Path, epoch: str, tick: int) -> None:
-    """Write a higher count into the mark, in place and unsynced: it must outlive the process, not the machine."""
+    """Write a higher count into the mark, in place and unsynced: it must survive the process, not the machine."""
     with files.locked(path.with_name("epoch.lock")):
         mark = read(path)
         if mark is None or mark.epoch != epoch:
@@ -145,7 +145,7 @@ def advance(path: Path, epoch: str, tick: int) -> None:
 
 
 class WatchedDatabase:
-    """A Database that says when something durable was written."""
+    """A Database that reports durable writes."""
 
     def __init__(self, database: Database, on_write: Callable[[], None]) -> None:
         self._database = database

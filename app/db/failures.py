@@ -1,7 +1,7 @@
-"""What the failure of a database means to callers: the drivers' errors, sorted once.
+"""Translates the drivers' errors into the errors that callers see.
 
-Failures of the database itself and refused values are translated. Any other error that a statement caused (a
-constraint) stays as it is: it is a fault of ours, and no retry would help.
+Failures of the database itself and refused values are translated. Any other error that a statement caused (such as a
+violated constraint) stays as it is: it is a defect of Postgate, and no retry would help.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SQLITE_TRANSIENT = {
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_PERM,
 }
-"""Primary result codes that say that the file, the disk or another process is at fault."""
+"""Primary result codes for failures of the file, the disk or another process."""
 
 _LOST = (
     OSError,
@@ -35,8 +35,9 @@ _LOST = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InternalClientError,
 )
-"""The connection is gone, and with it any transaction that was not committed. asyncpg raises InternalClientError where
-it is used between the server's farewell and the end of the connection.
+"""The connection is lost, and with it any uncommitted transaction.
+
+asyncpg raises InternalClientError if it is used between the server's last message and the end of the connection.
 """
 
 _DECLINED = (
@@ -53,13 +54,13 @@ _DECLINED = (
 """The server answered that it cannot do anything now."""
 
 _REFUSED = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
-"""The server does not take a value."""
+"""The server rejects a value."""
 
 _CONFLICTING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 def of_sqlite(error: BaseException) -> Unavailable | NotStorable | None:
-    """The error that callers see for one of sqlite3; None for a fault of ours."""
+    """Return the error that callers see for an sqlite3 error; None for a defect of Postgate."""
     if not isinstance(error, sqlite3.Error):
         return None
     if isinstance(error, sqlite3.DataError):
@@ -75,7 +76,7 @@ def of_sqlite(error: BaseException) -> Unavailable | NotStorable | None:
 
 
 def of_postgres(error: BaseException) -> Unavailable | NotStorable | None:
-    """The error that callers see for one of asyncpg or of its socket; None for a fault of ours."""
+    """Return the error that callers see for an error of asyncpg or its socket; None for a defect of Postgate."""
     if isinstance(error, asyncpg.DiskFullError):
         return StorageFull("The disk of the database is full")
     if isinstance(error, _REFUSED):
@@ -86,7 +87,7 @@ def of_postgres(error: BaseException) -> Unavailable | NotStorable | None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection to PostgreSQL is gone. Only the plain InterfaceError says so, none of its subclasses."""
+    """Whether the connection to PostgreSQL is lost. Of InterfaceError only the class itself means that, no subclass."""
     return isinstance(error, _LOST) or type(error) is asyncpg.InterfaceError
 
 
@@ -96,5 +97,5 @@ def is_stale(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether PostgreSQL rolled a transaction back in favour of another: the same may succeed now."""
+    """Whether PostgreSQL rolled a transaction back in favour of another, so that a retry may succeed."""
     return isinstance(error, _CONFLICTING)

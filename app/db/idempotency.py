@@ -1,8 +1,8 @@
-"""Requests that run or were answered, by scope and key.
+"""Requests with an idempotency key that are running or were answered, by scope and key.
 
-A request that runs is held by a claim: a lease by the database's clock, and the number of the claim, which each
-take-over raises. Every write of a claim holds only while its number is the row's and no answer is kept: what an
-overtaken process still writes is refused.
+A running request is held by a claim: a lease on the database's clock, and the number of the claim, which each
+take-over increases. A write of a claim succeeds only while its number is the row's and no answer is stored, so later
+writes of an overtaken process are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.db.tables import IDEMPOTENCY
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A request that runs (`status` and `answer` are None) or was answered; `is_encrypted`: the answer is sealed."""
+    """A request that is running (`status` and `answer` are None) or was answered. `is_encrypted`: `answer` is."""
 
     payload_hash: str
     status: int | None
@@ -30,7 +30,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TakenRequest:
-    """A request that was just claimed: the number of the claim, and what an earlier attempt noted (JSON, or "")."""
+    """A request that was just claimed: the number of the claim, and the notes of earlier attempts (JSON, or "")."""
 
     claim: int
     payload_hash: str
@@ -76,7 +76,7 @@ _DELETE_OLD: Statement = delete(IDEMPOTENCY).where(IDEMPOTENCY.c.created_at_ms <
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One process's hold on a request. `number` is 1 for the first attempt, and one more for each take-over."""
+    """One process's claim on a request. `number` is 1 for the first attempt, and grows with each take-over."""
 
     scope: str
     key: str
@@ -91,8 +91,8 @@ async def take(
 ) -> TakenRequest | None:
     """Claim a request that is new, or whose process is dead.
 
-    None where it is answered, or runs elsewhere; of any number of processes one gets it. `is_alone`: no other process
-    shares the database, so that a lease that is not over is of a run of this process that ended.
+    Returns None if it was answered or is running elsewhere; only one of several processes gets it. `is_alone`: no
+    other process shares the database, so an unexpired lease belongs to an earlier run of this process.
     """
     slack_ms = FOR_EVER_MS if is_alone else 0
     values = {"new_scope": scope, "new_key": key, "new_payload_hash": payload_hash, "slack_ms": slack_ms}
@@ -104,7 +104,7 @@ async def find(reader: Database | Transaction, scope: str, key: str) -> StoredAn
 
 
 async def renew(transaction: Transaction, claim: Claim) -> bool:
-    """Hold a request for longer. False where the claim is lost."""
+    """Extend a claim. Return False if it is lost."""
     return await transaction.execute(_RENEW, **claim.values()) == 1
 
 
@@ -114,18 +114,18 @@ async def release(transaction: Transaction, claim: Claim) -> None:
 
 
 async def set_facts(transaction: Transaction, claim: Claim, facts: str) -> bool:
-    """False where the claim is lost."""
+    """Return False if the claim is lost."""
     return await transaction.execute(_NOTE, **claim.values(), new_facts=facts) == 1
 
 
 async def set_answer(transaction: Transaction, claim: Claim, status: int, answer: bytes, *, is_encrypted: bool) -> bool:
-    """False where the claim is lost."""
+    """Return False if the claim is lost."""
     values = {"new_status": status, "new_answer": answer, "new_is_encrypted": is_encrypted}
     return await transaction.execute(_ANSWER, **claim.values(), **values) == 1
 
 
 async def remove(transaction: Transaction, claim: Claim) -> None:
-    """Forget a request that was not answered."""
+    """Delete a request that was not answered."""
     await transaction.execute(_DELETE, **claim.values())
 
 

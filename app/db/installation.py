@@ -1,4 +1,4 @@
-"""Queries on the installation's own row, and on which master keys its values are sealed with."""
+"""Queries on the installation's own row, and on the master keys of its encrypted values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TICK: Statement = (
 _SET_KEY: Statement = update(INSTALLATION).where(_ROW).values(key_id=bindparam("new_key_id"))
 _SEALED_COLUMNS = (ACCOUNT.c.secrets, OAUTH_APP.c.secret, OAUTH_GRANT.c.secrets)
 _SEALING_KEYS = union(*(select(func.substr(column, 2, 4)).where(column.is_not(None)) for column in _SEALED_COLUMNS))
-"""The ids of master keys: see `security.vault` for the form of a sealed value."""
+"""The ids of master keys: see `security.vault` for the format of an encrypted value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Installation:
 
 
 async def read(source: Database | Transaction) -> Installation | None:
-    """None before the first start is done."""
+    """Return None before the first start is complete."""
     row = await source.row(_READ)
     return None if row is None else Installation(*row)
 
@@ -47,12 +47,12 @@ async def has_accounts(database: Database) -> bool:
 
 
 async def add(transaction: Transaction, epoch: str) -> None:
-    """Make the row, unless another process has made it."""
+    """Create the row, unless another process has."""
     await transaction.execute(_ADD, id=ID, epoch=epoch, tick=0, restored_at_ms=0, key_id="")
 
 
 async def tick(transaction: Transaction) -> tuple[str, int]:
-    """Count on; the epoch and the new count."""
+    """Increase the count. Return the epoch and the new count."""
     row = await transaction.row(_TICK)
     assert row is not None
     epoch, count = row
@@ -64,10 +64,10 @@ async def set_key(transaction: Transaction, key_id: str) -> None:
 
 
 async def sealing_keys(database: Database) -> set[bytes]:
-    """The ids of the master keys that stored secrets are sealed with."""
+    """Return the ids of the master keys that stored secrets are encrypted with."""
     return {bytes(key_id) for (key_id,) in await database.rows(_SEALING_KEYS, is_long=True)}
 
 
 def sealing_keys_on(connection: Connection) -> set[bytes]:
-    """The same on an SQLAlchemy connection."""
+    """Like `sealing_keys`, on an SQLAlchemy connection."""
     return {bytes(id_) for id_ in connection.execute(_SEALING_KEYS).scalars()}

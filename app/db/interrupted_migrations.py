@@ -1,8 +1,8 @@
-"""Undoes what is left of a migration that was cut short on SQLite.
+"""Undoes an interrupted migration on SQLite.
 
-Versions of Postgate before migrations ran in one transaction committed each statement of DDL until the first change of
-rows. A process that was killed then left some of the next migration's tables, columns and indexes, none of which hold
-data yet, and perhaps lacks an index that the migration drops.
+Older versions of Postgate did not migrate in one transaction: they committed each DDL statement up to the first
+change of rows. A process that was killed then left some of the next migration's tables, columns and indexes, which
+hold no data yet, and may have dropped an index.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from sqlalchemy import Connection, text
 
 
 class NotEmpty(Exception):
-    """A table that should have been just made holds rows. The argument is its name."""
+    """A new table holds rows. The argument is its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a database holds: (type, SQL) of each table, index and trigger by name; the columns of each table."""
+    """The schema of a database: (type, SQL) of each table, index and trigger by name; the columns of each table."""
 
     objects: Mapping[str, tuple[str, str]]
     columns: Mapping[str, frozenset[str]]
 
 
 def schema_of(connection: Connection) -> Schema:
-    """The schema, without Alembic's own table and the indexes that SQLite makes by itself."""
+    """Return the schema, without Alembic's own table and the indexes that SQLite creates automatically."""
     found = connection.execute(
         text("SELECT name, type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
     )
@@ -41,9 +41,9 @@ def _columns(connection: Connection, table: str) -> frozenset[str]:
 
 
 def undo(connection: Connection, present: Schema, expected: Schema, newest: Schema) -> None:
-    """Bring a database back to the schema of its version (`expected`), within the connection's transaction.
+    """Revert a database to the schema of its version (`expected`), within the connection's transaction.
 
-    Removes only what `newest`, the schema of this version of Postgate, adds. NotEmpty where that would lose rows.
+    Removes only what `newest`, the schema of this version of Postgate, adds. Raises NotEmpty if rows would be lost.
     """
     extra = present.objects.keys() & (newest.objects.keys() - expected.objects.keys())
     tables = sorted(name for name in extra if present.objects[name][0] == "table")

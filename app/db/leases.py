@@ -1,4 +1,4 @@
-"""Queries on leases: who holds an account, under which epoch, until when. See `app.db.claims`."""
+"""Queries on leases of accounts: their holder, epoch and end. See `app.db.claims`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RELEASE: Statement = (
 async def take(
     transaction: Transaction, ids: Sequence[str], worker: str, *, slack_ms: int, limit: int
 ) -> dict[str, int]:
-    """Take up to `limit` of these accounts whose lease has ended, or who have none: the epoch of each, by its id.
+    """Take up to `limit` of these accounts that have no lease, or an expired one. Return id → epoch.
 
     Rows that another worker is taking right now are skipped (PostgreSQL; SQLite has one writer).
     """
@@ -52,20 +52,20 @@ async def take(
 
 
 async def taken(database: Database, slack_ms: int) -> set[str]:
-    """The accounts whose leases have not ended."""
+    """Return the accounts whose leases have not ended."""
     return {account_id for (account_id,) in await database.rows(_TAKEN, slack_ms=slack_ms)}
 
 
 async def held(database: Database, worker: str) -> dict[str, int]:
-    """What the worker has taken and nobody after it: the epoch of each account, by its id."""
+    """Return the accounts that the worker holds: id → epoch."""
     return dict(await database.rows(_HELD, by_worker=worker))
 
 
 async def renew(transaction: Transaction, worker: str) -> dict[str, int]:
-    """Hold for longer what the worker has taken and nobody after it: the epoch of each account, by its id."""
+    """Extend the leases that the worker still holds. Return id → epoch."""
     return dict(await transaction.rows(_RENEW, by_worker=worker))
 
 
 async def release(transaction: Transaction, ids: Sequence[str], worker: str) -> None:
-    """Give accounts back, so that another worker need not wait for their leases to end."""
+    """Release accounts, so that another worker need not wait for their leases to end."""
     await transaction.execute(_RELEASE, by_worker=worker, ids=json_list(list(ids)))

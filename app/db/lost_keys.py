@@ -1,4 +1,4 @@
-"""Forgets what was sealed with a master key that is lost: nobody can open it any more."""
+"""Deletes values that were encrypted with a lost master key: nobody can decrypt them any more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Forgotten:
 
 
 def _is_sealed(column: Column[bytes]) -> ColumnElement[bool]:
-    """Whether the key sealed it: see `security.vault` for the form of a sealed value."""
+    """The condition that the key encrypted it: see `security.vault` for the format of an encrypted value."""
     return func.substr(column, 2, 4, type_=LargeBinary()) == bindparam("key_id", type_=LargeBinary())
 
 
@@ -45,7 +45,7 @@ _END_SESSIONS: Statement = delete(CONNECT_SESSION).where(_is_sealed(CONNECT_SESS
 
 
 async def forget(transaction: Transaction, key_id: bytes, no_tokens: Callable[[str], bytes]) -> Forgotten:
-    """Forget passwords, tokens and client secrets. `no_tokens` seals, for the grant of an id, that it has none."""
+    """Delete passwords, tokens and client secrets. `no_tokens` encrypts, for a grant id, that there are no tokens."""
     accounts = {str(id_) for (id_,) in await transaction.rows(_FORGET_PASSWORDS, key_id=key_id)}
     for grant_id, account_id in await transaction.rows(_GRANTS, key_id=key_id):
         await transaction.execute(_END_GRANT, grant_id=grant_id, no_tokens=no_tokens(grant_id))

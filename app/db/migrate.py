@@ -1,7 +1,7 @@
-"""Brings the schema of a database to this version, and opens it.
+"""Migrates the schema of a database to this version, and opens it.
 
-All migrations of one upgrade are one transaction, on both databases: a process that is killed during it leaves the
-database as it was. On SQLite a copy of the database is made first. Processes that start together take turns.
+All migrations of an upgrade are one transaction, on both databases: if the process is killed, the database stays as
+it was. On SQLite, the database is copied first. Processes that start at the same time migrate one after the other.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ SCHEMA_VERSION = "0013"
 """The newest migration. A database that has it is opened without loading Alembic, which costs time and memory."""
 
 _FOLDERS = (Path(__file__).parent / "migrations", Path(__file__).parents[2] / "alembic")
-"""Where the migrations lie: in an installed package, and in the repository (pyproject.toml maps one to the other)."""
+"""The folders of the migrations: in an installed package, and in the repository (mapped by pyproject.toml)."""
 _MIGRATION_LOCK = 0x706F737467617465
 """Key of the PostgreSQL advisory lock that one process holds while it migrates: "postgate" in ASCII."""
 
 
 class SchemaError(GatewayError):
-    """The database cannot be brought to the schema of this version."""
+    """The database cannot be migrated to the schema of this version."""
 
     code = "schema_error"
 
 
 class DatabaseRefused(GatewayError):
-    """PostgreSQL answers and does not let us in: a wrong password, a missing database."""
+    """PostgreSQL answers but refuses the connection: a wrong password, or a missing database."""
 
     code = "database_refused"
 
@@ -58,11 +58,11 @@ def sqlite_path(settings: Settings) -> Path:
 
 
 async def open_database(settings: Settings, *, is_sole: bool = False) -> Database:
-    """Open the database that the settings name, its schema up to date.
+    """Open the database of the settings, with its schema migrated.
 
-    SchemaError where it is newer than we are, DatabaseUnavailable where the database fails or does not answer,
-    StorageFull where its disk is full: the same may succeed later. `is_sole`: the caller has `sole_use` of the data.
-    Otherwise an SQLite database that another process serves is not upgraded: DataInUse.
+    Raises SchemaError if it is newer than this version; DatabaseUnavailable if it fails or does not answer,
+    StorageFull if its disk is full: a retry may succeed. `is_sole`: the caller has `sole_use` of the data. Otherwise
+    an SQLite database that another process serves is not upgraded: DataInUse.
     """
     epoch.refuse_unfinished(settings)
     files.make_directory(settings.data_dir)
@@ -78,7 +78,7 @@ async def open_database(settings: Settings, *, is_sole: bool = False) -> Databas
 
 
 def _reason(error: Exception) -> GatewayError:
-    """Why PostgreSQL cannot be used: for now (Unavailable), or until something is changed (DatabaseRefused)."""
+    """Return why PostgreSQL cannot be used: temporarily (Unavailable), or until a change (DatabaseRefused)."""
     failure = failures.of_postgres(error)
     if not isinstance(failure, Unavailable) or isinstance(error, _REFUSALS):
         return DatabaseRefused(f"The database cannot be used: {error}")
@@ -114,12 +114,12 @@ async def _version(settings: Settings) -> str | None:
 
 
 def schema_version(settings: Settings) -> str | None:
-    """The newest migration that the database has; None where it has none. Blocks."""
+    """Return the newest migration of the database, or None. Blocks."""
     return asyncio.run(_version(settings))
 
 
 def _sqlite_version(path: Path) -> str | None:
-    """The newest migration that a database file has; None where it has none."""
+    """Return the newest migration of a database file, or None."""
     if not path.exists():
         return None
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
@@ -135,7 +135,7 @@ def _sqlite_version(path: Path) -> str | None:
 
 
 def refuse_newer(version: str | None) -> None:
-    """Raise SchemaError for a version that a newer Postgate has made."""
+    """Raises SchemaError for a schema version that is newer than this version of Postgate."""
     if version is not None and version > SCHEMA_VERSION:
         raise SchemaError(
             f"The database has schema {version}, this version of Postgate knows {SCHEMA_VERSION} at most: "
@@ -144,7 +144,7 @@ def refuse_newer(version: str | None) -> None:
 
 
 def migrate(settings: Settings) -> None:
-    """Run every migration that is missing, in one transaction. Blocks."""
+    """Run all missing migrations in one transaction. Blocks."""
     if settings.database_url is None:
         path = sqlite_path(settings)
         version = _sqlite_version(path)
@@ -156,7 +156,7 @@ def migrate(settings: Settings) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Bring a database to the newest schema, within the transaction of the connection."""
+    """Migrate a database to the newest schema, within the transaction of the connection."""
     is_sqlite = connection.dialect.name == "sqlite"
     if not is_sqlite:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -188,7 +188,7 @@ def _run_migrations(connection: Connection, target: str) -> None:
 
 
 def _undo_unfinished(connection: Connection, version: str | None) -> None:
-    """Undo what an earlier version of Postgate left of a migration: it did not run them in a transaction."""
+    """Undo an interrupted migration of an older version of Postgate, which did not use a transaction."""
     present = interrupted_migrations.schema_of(connection)
     if not present.objects:
         return
@@ -202,14 +202,14 @@ def _undo_unfinished(connection: Connection, version: str | None) -> None:
 
 
 def _reference(version: str) -> interrupted_migrations.Schema:
-    """The schema that the migrations up to a version make."""
+    """Return the schema that the migrations up to a version create."""
     with _engine(":memory:").connect() as connection, connection.begin():
         _run_migrations(connection, version)
         return interrupted_migrations.schema_of(connection)
 
 
 def connected(settings: Settings, work: Callable[[Connection], None]) -> None:
-    """Run something on an SQLAlchemy connection to the database, in one transaction. Raises the driver's errors."""
+    """Run `work` on an SQLAlchemy connection to the database, in one transaction. Raises the driver's errors."""
     try:
         if settings.database_url is not None:
             asyncio.run(_on_postgres(settings.database_url, work))
@@ -220,18 +220,18 @@ def connected(settings: Settings, work: Callable[[Connection], None]) -> None:
             work(connection)
     except DBAPIError as error:
         raise _driver_error(error) from error
-    except PendingRollbackError as error:  # SQLAlchemy found the connection gone before it sent the next statement
+    except PendingRollbackError as error:  # SQLAlchemy found the connection lost before it sent the next statement
         raise ConnectionResetError("The connection to the database was lost") from error
 
 
 def _driver_error(error: DBAPIError) -> BaseException:
-    """The error that SQLAlchemy has wrapped, for asyncpg twice."""
+    """Return the error that SQLAlchemy has wrapped, for asyncpg twice."""
     assert error.orig is not None
     return error.orig.__cause__ or error.orig
 
 
 def _engine(path: str) -> Engine:
-    """SQLite with transactions that hold DDL too: the driver would commit it at once."""
+    """SQLite with transactions that include DDL, which the driver would commit at once."""
     url = URL.create("sqlite", database=path)
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
     event.listen(engine, "connect", _leave_transactions_to_us)

@@ -16,7 +16,7 @@ from app.db.tables import ACCOUNT, CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
 
 @dataclass(frozen=True, slots=True)
 class StoredApp:
-    """An OAuth app as stored. `endpoints`, `servers` and `redirect_urls` are JSON; `secret` is sealed."""
+    """An OAuth app as stored. `endpoints`, `servers` and `redirect_urls` are JSON; `secret` is encrypted."""
 
     id: str
     provider: str
@@ -32,7 +32,7 @@ class StoredApp:
 
 @dataclass(frozen=True, slots=True)
 class StoredGrant:
-    """A grant as the database holds it. `secrets` are its sealed tokens."""
+    """A grant as stored. `secrets` are its encrypted tokens."""
 
     id: str
     oauth_app_id: str
@@ -46,7 +46,7 @@ class StoredGrant:
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A connect session as the database holds it: `facts` is JSON, `verifier` is sealed.
+    """A connect session as stored: `facts` is JSON, `verifier` is encrypted.
 
     `expires_at_ms` is negative once the session is over.
     """
@@ -191,7 +191,7 @@ async def app(reader: Database | Transaction, id_: str) -> StoredApp | None:
 
 
 async def apps(database: Database, above_id: str, limit: int) -> list[StoredApp]:
-    """Apps in the order they were made."""
+    """Return apps in the order of their creation."""
     return _STORED_APPS.read_all(await database.rows(_APPS, above_id=above_id, limit=limit))
 
 
@@ -205,7 +205,7 @@ async def remove_app(transaction: Transaction, id_: str) -> bool:
 
 
 async def is_app_in_use(transaction: Transaction, id_: str) -> bool:
-    """Whether an account's grant was given to it."""
+    """Whether an account has a grant of the app."""
     return await transaction.row(_GRANTS_OF_APP, row_id=id_) is not None
 
 
@@ -225,9 +225,9 @@ async def grants(database: Database) -> list[StoredGrant]:
 
 
 async def lease_grant(transaction: Transaction, id_: str, version: int, slack_ms: int = 0) -> int | None:
-    """When the lease ends; None where another process renews the grant, or it is another version by now.
+    """Return the end of a new lease; None if another process renews the grant, or if it has another version by now.
 
-    The end of a lease tells it from those after it, which begin when it has ended.
+    A lease is identified by its end: later leases begin after it has ended.
     """
     leasing = transaction.row(_LEASE_GRANT, row_id=id_, known=version, slack_ms=slack_ms)
     until_ms: int | None = value_of(await leasing)
@@ -235,7 +235,7 @@ async def lease_grant(transaction: Transaction, id_: str, version: int, slack_ms
 
 
 async def keep_lease(transaction: Transaction, id_: str, until_ms: int) -> int | None:
-    """Hold the lease that ends then for longer: when it ends now. None where it is lost."""
+    """Extend the lease with this end. Return its new end; None if it is lost."""
     kept_until_ms: int | None = value_of(await transaction.row(_KEEP_LEASE, row_id=id_, held_until_ms=until_ms))
     return kept_until_ms
 
@@ -243,9 +243,10 @@ async def keep_lease(transaction: Transaction, id_: str, until_ms: int) -> int |
 async def renew_grant(
     transaction: Transaction, id_: str, version: int, secrets: bytes, scopes: str, expires_at_ms: int, now_ms: int
 ) -> bool:
-    """Keep new secrets; the lease ends, and the grant is not over. False where another process has kept newer ones.
+    """Store new secrets, end the lease, and mark the grant as valid.
 
-    A process that asked with the old secrets may have found the grant over meanwhile.
+    Return False if another process has stored newer ones. A process that used the old secrets may have marked the
+    grant as over meanwhile.
     """
     values = {"new_secrets": secrets, "new_scopes": scopes, "expires_ms": expires_at_ms, "now_ms": now_ms}
     return await transaction.execute(_RENEW_GRANT, row_id=id_, known=version, **values) == 1
@@ -256,17 +257,17 @@ async def reseal_grant(transaction: Transaction, id_: str, version: int, secrets
 
 
 async def end_lease(transaction: Transaction, id_: str, until_ms: int) -> None:
-    """End the lease that ends then, and no other."""
+    """End the lease with this end, and no other."""
     await transaction.execute(_END_LEASE, row_id=id_, held_until_ms=until_ms)
 
 
 async def end_grant(transaction: Transaction, id_: str, version: int, now_ms: int) -> bool:
-    """Mark it as over; False where it was renewed meanwhile."""
+    """Mark it as over. Return False if it was renewed meanwhile."""
     return await transaction.execute(_END_GRANT, row_id=id_, known=version, now_ms=now_ms) == 1
 
 
 async def bind_grant(transaction: Transaction, id_: str, account_id: str) -> bool:
-    """Make it the account's only grant; False where it has been removed."""
+    """Make it the account's only grant. Return False if it has been removed."""
     is_bound = await transaction.execute(_BIND_GRANT, row_id=id_, of_account=account_id) == 1
     await transaction.execute(_DELETE_OTHER_GRANTS, row_id=id_, of_account=account_id)
     return is_bound
@@ -278,7 +279,7 @@ async def remove_unbound_grant(transaction: Transaction, id_: str) -> None:
 
 
 async def take_grants_of(transaction: Transaction, account_id: str) -> list[StoredGrant]:
-    """Remove them."""
+    """Remove an account's grants and return them."""
     return _STORED_GRANTS.read_all(await transaction.rows(_DELETE_GRANTS_OF, of_account=account_id))
 
 
@@ -288,7 +289,7 @@ async def has_other_account(transaction: Transaction, app_id: str, account_id: s
 
 
 async def remove_unused(transaction: Transaction, before_ms: int) -> None:
-    """Grants of no account (their first login broke off), and connect sessions that ended, before then."""
+    """Remove grants without an account (their first login failed) and ended connect sessions from before then."""
     await transaction.execute(_DELETE_UNUSED, before_ms=before_ms)
     await transaction.execute(_DELETE_OLD_SESSIONS, before_ms=before_ms)
 
@@ -305,20 +306,20 @@ async def session(reader: Database | Transaction, secret_hash: str) -> StoredSes
 
 
 async def claim_session(transaction: Transaction, secret_hash: str, browser_hash: str) -> bool:
-    """Bind it to the browser that opens it first; False where there was one."""
+    """Bind it to the browser that opens it first. Return False if it was bound already."""
     return await transaction.execute(_CLAIM_SESSION, hash=secret_hash, browser=browser_hash) == 1
 
 
 async def begin_session(
     transaction: Transaction, id_: str, state_hash: str, verifier: bytes, facts: str, now_ms: int
 ) -> bool:
-    """Its browser goes to an authorization server; what an earlier try waited for is void. False where it is over."""
+    """Start a consent; the state of an earlier attempt becomes invalid. Return False if the session is over."""
     values = {"state": state_hash, "sealed_verifier": verifier, "new_facts": facts, "live_at_ms": now_ms}
     return await transaction.execute(_BEGIN_SESSION, row_id=id_, **values) == 1
 
 
 async def note_session(transaction: Transaction, id_: str, facts: str, now_ms: int) -> bool:
-    """False where the session is over."""
+    """Return False if the session is over."""
     return await transaction.execute(_NOTE_SESSION, row_id=id_, new_facts=facts, live_at_ms=now_ms) == 1
 
 
@@ -327,11 +328,11 @@ async def session_of_state(reader: Database | Transaction, state_hash: str) -> S
 
 
 async def take_state(transaction: Transaction, state_hash: str, now_ms: int) -> StoredSession | None:
-    """End the session that waits for this state; None where it is over: a state can be taken once."""
+    """End the session that waits for this state; None if it is over. A state can be used once."""
     row = await transaction.row(_TAKE_STATE, state=state_hash, live_at_ms=now_ms)
     return _STORED_SESSIONS.read_optional(row)
 
 
 async def end_session(transaction: Transaction, id_: str, now_ms: int) -> None:
-    """The session is over; its row stays until `remove_unused`, for a request that is repeated."""
+    """End the session; its row stays until `remove_unused`, for repeated requests."""
     await transaction.execute(_END_SESSION, row_id=id_, live_at_ms=now_ms)

@@ -1,4 +1,4 @@
-"""Queries on the origins whose pages tokens may be used from."""
+"""Queries on the web origins of tokens."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _FORGET: Statement = delete(ENDED_ORIGIN).where(ENDED_ORIGIN.c.ended_at_ms < bin
 
 
 async def known(database: Database, ended_after_ms: int, limit: int) -> frozenset[str]:
-    """The origins of tokens that are alive, or ended after then.
+    """Return the origins of tokens that are valid, or ended after then.
 
-    They come from the `limit` newest lists of origins that differ, and the `limit` origins that ended last.
+    They come from the `limit` newest distinct lists of origins, and the `limit` origins that ended last.
     """
     lists = await database.rows(_OF_TOKENS, ended_after_ms=ended_after_ms, limit=limit)
     ended = await database.rows(_ENDED, ended_after_ms=ended_after_ms, limit=limit)
@@ -45,7 +45,7 @@ async def known(database: Database, ended_after_ms: int, limit: int) -> frozense
 
 
 async def remember_ended(transaction: Transaction, lists: Iterable[str | None]) -> None:
-    """Remember the origins of tokens that end now; `lists` are JSON."""
+    """Store the origins of tokens that end now; `lists` are JSON."""
     ended = sorted({origin for text in lists if text is not None for origin in orjson.loads(text)})
     if ended:
         now = now_ms()
@@ -53,5 +53,5 @@ async def remember_ended(transaction: Transaction, lists: Iterable[str | None]) 
 
 
 async def forget_ended(transaction: Transaction, before_ms: int) -> None:
-    """Forget the origins that ended before then."""
+    """Delete the origins that ended before then."""
     await transaction.execute(_FORGET, before_ms=before_ms)

@@ -1,6 +1,6 @@
-"""Who works on the data of an install.
+"""Ensures that one process works on the data of an SQLite installation.
 
-With SQLite one process serves a data directory; commands of the command line may run beside it. With PostgreSQL any
+With SQLite, one process serves a data directory; commands of the command line may run beside it. With PostgreSQL, any
 number of processes may.
 """
 
@@ -25,7 +25,10 @@ class DataInUse(GatewayError):
 
 @contextmanager
 def sole_use(settings: Settings) -> Iterator[None]:
-    """Keep other processes from serving or upgrading an SQLite install. DataInUse where one does already."""
+    """Prevent other processes from serving or upgrading an SQLite installation.
+
+    Raises DataInUse if one does already.
+    """
     with ExitStack() as stack:
         if settings.database_url is None:
             _lock(settings, stack)
@@ -39,7 +42,7 @@ def _lock(settings: Settings, stack: ExitStack) -> None:
     except BlockingIOError:
         holder = path.read_text().strip() or "unknown"
         raise DataInUse(f"Another process (pid {holder}) uses {settings.data_dir}: stop it first") from None
-    os.register_at_fork(after_in_child=file.close)  # a child that outlives us does not hold the lock
+    os.register_at_fork(after_in_child=file.close)  # a child process that outlives this one must not hold the lock
     file.truncate()
     file.write(f"{os.getpid()}\n".encode())
     file.flush()

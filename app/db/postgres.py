@@ -1,4 +1,4 @@
-"""PostgreSQL on asyncpg: a pool for reads, one for writes, and transactions that outlive a lost connection."""
+"""PostgreSQL on asyncpg: a pool for reads, one for writes, and transactions that survive a lost connection."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ COMMAND_TIMEOUT_SECONDS = 20
 LONG_COMMAND_TIMEOUT_SECONDS = 60
 """For reads that scan."""
 LOCK_TIMEOUT_MS = 10_000
-"""How long a statement waits for the lock of another transaction, of another process say."""
+"""How long a statement waits for the lock of another transaction, for example in another process."""
 IDLE_TIMEOUT_MS = 60_000
-"""After this the server ends a transaction that does nothing: its process has stopped, and holds locks."""
+"""After this, the server ends an idle transaction: its process has stopped, and holds locks."""
 TURN_SECONDS = 30
 ATTEMPTS = 5
-"""How often a write is made that PostgreSQL rolls back in favour of another, or whose connection is lost."""
+"""The most attempts of a write that PostgreSQL rolls back in favour of another, or whose connection is lost."""
 BACKOFF_SECONDS = 0.02
-"""Before the second attempt, at random up to twice this; doubled before each further one."""
+"""The delay before the second attempt, at random up to twice this; doubled before each further one."""
 RESOLVE_SECONDS = 60
-"""How long the outcome of a commit that was not answered is looked for."""
+"""How long the result of an unanswered commit is looked for."""
 RESOLVE_PAUSE_SECONDS = 0.5
 CLOSE_SECONDS = 5
 
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises; TimeoutError is an OSError."""
+"""Errors that asyncpg raises; TimeoutError is an OSError."""
 
 _BEGIN_MARKED = "BEGIN; INSERT INTO commit_mark (id) VALUES "
 _BEGIN_QUICK = "BEGIN; SET LOCAL synchronous_commit = off"
@@ -57,7 +57,7 @@ class _PostgresTransaction:
     def __init__(self, connection: PoolConnectionProxy[Record]) -> None:
         self._connection = connection
         self.actions: list[Callable[[], None]] = []
-        """What follows the commit."""
+        """Actions to run after the commit."""
 
     async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
         prepared = prepare(statement, "postgresql")
@@ -83,16 +83,16 @@ class _PostgresTransaction:
 
 @dataclass(frozen=True, slots=True)
 class _Written(Generic[T]):
-    """What a transaction came to: the result of its work, and what follows its commit."""
+    """The result of a transaction's work, and the actions to run after its commit."""
 
     result: T
     actions: Sequence[Callable[[], None]]
 
 
 class _CommitLost(Exception):
-    """The connection was lost after COMMIT was sent: the transaction is committed, or it is not.
+    """The connection was lost after COMMIT was sent: whether the transaction is committed is unknown.
 
-    `mark` is the row of `commit_mark` that says which; "" where the write was not durable and has none.
+    `mark` is its row of `commit_mark`, which exists if it is committed; "" for a write that was not durable.
     """
 
     def __init__(self, mark: str, written: _Written[Any]) -> None:
@@ -102,12 +102,12 @@ class _CommitLost(Exception):
 
 
 def address_of(url: str) -> str:
-    """The address in DATABASE_URL as asyncpg takes it."""
+    """Return the address in DATABASE_URL in asyncpg's format."""
     return url.replace("postgresql+asyncpg://", "postgresql://")
 
 
 class PostgresDatabase:
-    """A Database on a PostgreSQL server; `open` it."""
+    """A Database on a PostgreSQL server; create it by `open`."""
 
     def __init__(self, readers: Pool[Record], writers: Pool[Record]) -> None:
         self.failure_count = 0
@@ -133,7 +133,7 @@ class PostgresDatabase:
         return rows[0] if rows else None
 
     async def _read(self, text: str, arguments: Sequence[object], seconds: float) -> list[Row]:
-        """Read; once more where the connection turns out to be stale: the server was restarted since its last use."""
+        """Read; retry once if the connection is stale because the server was restarted since its last use."""
         is_second = False
         while True:
             try:
@@ -145,7 +145,7 @@ class PostgresDatabase:
                 is_second = True
 
     def _failure(self, error: BaseException) -> BaseException:
-        """The error that callers see; one of the database itself is counted."""
+        """Return the error that callers see; failures of the database itself are counted."""
         unavailable = failures.of_postgres(error)
         if unavailable is None:
             return error
@@ -163,11 +163,11 @@ class PostgresDatabase:
         task = asyncio.get_running_loop().create_task(self._write(work, is_durable, turn))
         self._writes.add(task)
         task.add_done_callback(self._write_ended)
-        # as on SQLite: a caller that is cancelled leaves while its work goes on
+        # as on SQLite: if the caller is cancelled, its work continues
         return await asyncio.shield(task)
 
     def _write_ended(self, task: asyncio.Task[Any]) -> None:
-        """Forget it. Its error is retrieved: a caller that was cancelled does not ask for it."""
+        """Remove a finished task and retrieve its error, which a cancelled caller does not."""
         self._writes.discard(task)
         if not task.cancelled():
             task.exception()
@@ -179,7 +179,7 @@ class PostgresDatabase:
         return written.result
 
     async def _committed(self, work: Work[T], is_durable: bool) -> _Written[T]:
-        """Make the transaction, again where PostgreSQL rolled it back for no fault of its own."""
+        """Run and commit the transaction; retry if PostgreSQL rolled it back through no fault of its own."""
         attempt = 1
         while True:
             try:
@@ -215,10 +215,10 @@ class PostgresDatabase:
             return written
 
     async def _is_committed(self, mark: str) -> bool:
-        """Whether a transaction whose COMMIT was not answered is in the database. DatabaseUnavailable: unknown.
+        """Whether a transaction whose COMMIT was not answered is committed. Raises DatabaseUnavailable if unknown.
 
-        Its mark is inserted once more. That waits for the lost transaction to end where it has not, fails where it
-        is committed, and succeeds where it is not.
+        Its mark is inserted again. That waits for the lost transaction to end, fails if it is committed, and succeeds
+        if it is not.
         """
         deadline = asyncio.get_running_loop().time() + RESOLVE_SECONDS
         while mark and asyncio.get_running_loop().time() < deadline:
@@ -259,15 +259,15 @@ async def _open_pool(dsn: str, size: int) -> Pool[Record]:
 
 @asynccontextmanager
 async def _connection_of(pool: Pool[Record]) -> AsyncIterator[PoolConnectionProxy[Record]]:
-    """A connection of the pool. One that is lost, or did not answer in time, does not go back to it."""
+    """Acquire a connection. If it is lost, or did not answer in time, it does not return to the pool."""
     connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
     try:
         yield connection
     except BaseException as error:
         if failures.is_stale(error):
-            await pool.expire_connections()  # the others were lost with it, and may not know
+            await pool.expire_connections()  # the others are lost too, but may not show it yet
         if failures.is_lost(error) or isinstance(error, _CommitLost):
-            with suppress(asyncpg.InterfaceError):  # it is closed, and knows
+            with suppress(asyncpg.InterfaceError):  # it is known to be closed
                 connection.terminate()
         raise
     finally:
@@ -275,14 +275,14 @@ async def _connection_of(pool: Pool[Record]) -> AsyncIterator[PoolConnectionProx
 
 
 class _Turns:
-    """Who writes under a key: one after another, so that those that wait for an account hold no connection."""
+    """Writes under the same key run one after another, so that waiting writes of an account hold no connection."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def taken(self, key: str | None) -> AsyncIterator[None]:
-        """Raises DatabaseUnavailable where the turn does not come."""
+        """Raises DatabaseUnavailable if the turn does not come in time."""
         if key is None:
             yield
             return

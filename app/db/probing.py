@@ -1,4 +1,4 @@
-"""Whether a database can be read and written now."""
+"""Checks whether a database can be read and written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _REMOVE: Statement = delete(COMMIT_MARK).where(COMMIT_MARK.c.id == bindparam("ma
 
 
 async def probe(database: Database) -> None:
-    """Write a row and remove it, which finds a full or read-only disk too. Raises DatabaseUnavailable, StorageFull."""
+    """Write a row and remove it, which also detects a full or read-only disk.
+
+    Raises DatabaseUnavailable, StorageFull.
+    """
     mark = f"probe-{secrets.token_hex(8)}"
 
     async def work(transaction: Transaction) -> None:

@@ -23,7 +23,7 @@ class LogSpan:
 
 
 class EventTime(NamedTuple):
-    """When an event of a log was recorded."""
+    """When an event was recorded."""
 
     seq: int
     at_ms: int
@@ -103,12 +103,12 @@ _DROP_MARKS: Statement = delete(COMMIT_MARK).where(COMMIT_MARK.c.id < bindparam(
 
 
 async def accounts(database: Database, more_than: int = -1) -> list[LogSpan]:
-    """The logs that have more events than that."""
+    """Return the logs that have more events than that."""
     return _SPANS.read_all(await database.rows(_ACCOUNTS, is_long=True, more_than=more_than))
 
 
 async def oldest_events(database: Database, account_id: str, after_seq: int, limit: int) -> list[EventTime]:
-    """The oldest events that are kept."""
+    """Return the oldest stored events."""
     rows = await database.rows(_OLDEST, is_long=True, account_id=account_id, after_seq=after_seq, limit=limit)
     return _TIMES.read_all(rows)
 
@@ -120,9 +120,9 @@ async def trim_events(transaction: Transaction, account_id: str, to_seq: int, at
 
 
 async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: int, limit: int) -> int:
-    """Delete up to `limit` older tombstones of messages, and record it in their mailboxes. Returns how many.
+    """Delete up to `limit` older tombstones of messages, and record it in their mailboxes. Return how many.
 
-    Tombstones of mailboxes stay, because they show which mailboxes were deleted.
+    Tombstones of mailboxes are not deleted, because they show which mailboxes were deleted.
     """
     found = _TOMBSTONES.read_all(await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit))
     old = [tombstone for tombstone in found if tombstone.at_ms < before_ms]
@@ -147,7 +147,7 @@ async def trim_departed(transaction: Transaction, account_id: str, before_ms: in
 
 
 async def remove_submissions(transaction: Transaction, before_ms: int, limit: int) -> int:
-    """Remove up to `limit` submissions that have been over since before then; how many."""
+    """Delete up to `limit` submissions that were final before then. Return how many."""
     found = await transaction.rows(_OLD_SUBMISSIONS, before_ms=before_ms, limit=limit)
     for account_id, id_ in found:
         await transaction.execute(_DROP_SUBMISSION, of_account=account_id, of_id=id_)
@@ -155,5 +155,5 @@ async def remove_submissions(transaction: Transaction, before_ms: int, limit: in
 
 
 async def remove_marks(transaction: Transaction, before_ms: int) -> None:
-    """Remove the marks of commits that were made before then."""
+    """Delete the marks of commits from before then."""
     await transaction.execute(_DROP_MARKS, before=f"{before_ms:013d}")

@@ -1,4 +1,4 @@
-"""Rows as types: the columns of a statement are spelled once, as the fields of a class."""
+"""Typed rows: the fields of a class name the columns of a statement."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class RowType(Generic[T]):
-    """Reads rows of a table into instances of a dataclass or NamedTuple whose fields are named as its columns."""
+    """Reads rows of a table into instances of a dataclass or NamedTuple whose fields have the names of its columns."""
 
     def __init__(self, kind: type[T], table: Table) -> None:
         self.columns = tuple(table.c[name] for name in inspect.signature(kind).parameters)
-        """What to select, in the order of the fields."""
+        """The columns to select, in the order of the fields."""
         self._kind = kind
         self._flags = tuple(index for index, column in enumerate(self.columns) if isinstance(column.type, Boolean))
 

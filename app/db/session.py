@@ -1,8 +1,8 @@
-"""How statements reach a database: one interface, SQLite and PostgreSQL behind it.
+"""How statements reach a database: one interface for SQLite and PostgreSQL.
 
-Statements are SQLAlchemy Core over `tables`, compiled once and run on the driver itself (docs/adr). A unit of
-writing is a coroutine function over a Transaction; it awaits nothing but the transaction, so that on SQLite a single
-writer thread can run it to its end, several of them to one commit.
+Statements are SQLAlchemy Core over `tables`, compiled once and run directly on the driver (docs/adr). A unit of
+writing is a coroutine function with a Transaction; it awaits only the transaction, so that on SQLite one writer
+thread can run it to its end, and commit several of them together.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Statement = ClauseElement
 
 
 def value_of(row: Row | None) -> Any:
-    """The value of a row of one column; None where there is no row."""
+    """Return the value of a row of one column; None if there is no row."""
     if row is None:
         return None
     (value,) = row
@@ -60,14 +60,14 @@ def value_of(row: Row | None) -> Any:
 
 
 class Prepared:
-    """A statement as a driver takes it: text, and the order of its named parameters."""
+    """A statement in the driver's form: its text, and the order of its named parameters."""
 
     __slots__ = ("_defaults", "_limits", "order", "text")
 
     def __init__(self, statement: Statement, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)
-        # lists of constants (`in_`) are spelled out now; a bound parameter has no value yet
+        # lists of constants (`in_`) are expanded now; a bound parameter has no value yet
         unbound = {bind.key: None for bind in compiled.binds.values() if bind.required}
         expanded = compiled.construct_expanded_state(unbound)
         self.text = expanded.statement
@@ -76,7 +76,7 @@ class Prepared:
         self._defaults = dict(expanded.parameters)
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
-        """Storable values in the statement's order; a missing one takes the statement's own constant."""
+        """Return storable values in the statement's order; a missing one takes the statement's own constant."""
         defaults = self._defaults
         return [
             storable_value(values[name] if name in values else defaults[name], limit_bytes)
@@ -85,7 +85,7 @@ class Prepared:
 
 
 def _limit_of(compiled: SQLCompiler, name: str) -> int | None:
-    """How long a parameter may be; None unless it belongs to an indexed column of text."""
+    """Return the maximum length of a parameter; None unless it belongs to an indexed text column."""
     bind = compiled.binds.get(name)
     return KEY_BYTES if bind is not None and isinstance(bind.type, KeyText) else None
 
@@ -115,7 +115,7 @@ class is_one_of(ColumnElement[bool]):
         self.values = values
 
     def self_group(self, against: OperatorType | None = None) -> is_one_of:  # noqa: ARG002 - SQLAlchemy's signature
-        """Itself: the `= 1` that SQLAlchemy puts behind it where there is no boolean would keep it off every index."""
+        """Return itself: where there is no boolean, SQLAlchemy would add `= 1`, which prevents the use of indexes."""
         return self
 
 
@@ -134,7 +134,7 @@ def _postgres_is_one_of(element: is_one_of, compiler: SQLCompiler, **kw: Any) ->
 
 
 class in_code_order(ColumnElement[str]):
-    """A text that sorts and compares by its code points, as in SQLite and Python, with any locale of the database."""
+    """A text that sorts and compares by code points, as in SQLite and Python, regardless of the database's locale."""
 
     inherit_cache = True
     type = Text()
@@ -154,29 +154,29 @@ def _postgres_in_code_order(element: in_code_order, compiler: SQLCompiler, **kw:
 
 
 def json_list(values: Sequence[str] | Sequence[int]) -> str:
-    """The parameter of `is_one_of`: the values as their column holds them."""
+    """Return the parameter of `is_one_of`: the values as their column holds them."""
     return orjson.dumps([storable_value(value, KEY_BYTES) for value in values]).decode()
 
 
 class Transaction(Protocol):
-    """Statements of one transaction. Parameters go by name."""
+    """Statements of one transaction. Parameters are named."""
 
     async def rows(self, statement: Statement, **values: object) -> Sequence[Row]: ...
 
     async def row(self, statement: Statement, **values: object) -> Row | None:
-        """The first row, or None."""
+        """Return the first row, or None."""
         ...
 
     async def execute(self, statement: Statement, **values: object) -> int:
-        """The number of rows changed."""
+        """Return the number of rows changed."""
         ...
 
     async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None: ...
 
     def after_commit(self, action: Callable[[], None]) -> None:
-        """Call `action` in the event loop once this transaction is committed, even if nobody waits for it any more.
+        """Call `action` in the event loop after this transaction is committed, even if no caller waits any more.
 
-        It is not called when the transaction is rolled back. It must not wait and must not fail: a wake-up, a timer.
+        It is not called if the transaction is rolled back. It must not wait and must not fail: a wake-up, a timer.
         """
         ...
 
@@ -185,7 +185,7 @@ Work = Callable[[Transaction], Awaitable[T]]
 
 
 def run_actions(actions: Sequence[Callable[[], None]]) -> None:
-    """Call what was to follow a commit; one that fails keeps no other from happening."""
+    """Run the actions after a commit; if one fails, the others still run."""
     for action in actions:
         try:
             action()
@@ -196,14 +196,14 @@ def run_actions(actions: Sequence[Callable[[], None]]) -> None:
 class Database(Protocol):
     """A database. Reads outside `write` see the last commit.
 
-    Every method raises DatabaseUnavailable while the database cannot answer, and StorageFull when its disk is full.
+    Every method raises DatabaseUnavailable if the database cannot answer, and StorageFull if its disk is full.
     """
 
     failure_count: int
-    """How often the database or its disk has failed since it was opened."""
+    """The number of failures of the database or its disk since it was opened."""
 
     async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
-        """Read. `is_long` for what scans: it must not hold up the event loop."""
+        """Read rows. `is_long` is for reads that scan, which must not block the event loop."""
         ...
 
     async def row(self, statement: Statement, **values: object) -> Row | None: ...
@@ -211,16 +211,16 @@ class Database(Protocol):
     async def write(
         self, work: Work[T], *, is_durable: bool = True, is_short: bool = False, turn: str | None = None
     ) -> T:
-        """Run `work` in a transaction and commit it. When `work` raises, nothing of it is kept.
+        """Run `work` in a transaction and commit it. If `work` raises, the transaction is rolled back.
 
-        A write that was begun goes on to its end: a caller that is cancelled leaves it behind, and what was given to
-        `Transaction.after_commit` happens all the same. `work` may run more than once (PostgreSQL rolls back one of
-        two transactions that wait for each other), so it must not change anything but its transaction.
+        A write that has begun continues if its caller is cancelled, and the actions of `Transaction.after_commit` run
+        all the same. `work` may run more than once (PostgreSQL rolls back one of two transactions that deadlock), so
+        it must change nothing outside its transaction.
 
-        - `is_durable` False may lose the last moments in a power cut, never consistency: for what can be read again
-          from an origin.
-        - `is_short` is for what changes a few rows: where it is not durable either, SQLite does it there and then.
-        - Writes with the same `turn` (an account's id) run one after another: those that wait hold no connection.
+        - `is_durable` False may lose the last moments in a power failure, but never consistency: for data that can
+          be read again from a mail server.
+        - `is_short` is for changes of a few rows: if the write is not durable either, SQLite runs it in the event loop.
+        - Writes with the same `turn` (an account's id) run one after another: waiting ones hold no connection.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""SQLite: one writer thread that commits what waits together, and readers beside it (WAL)."""
+"""SQLite: one writer thread that commits waiting writes together, and concurrent readers (WAL)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ BUSY_TIMEOUT_SECONDS = 30
 READ_TIMEOUT_SECONDS = 1
 """How long a read in the event loop waits for another process: readers of a WAL wait only while it is recovered."""
 WRITE_TIMEOUT_SECONDS = 60
-"""How long a caller waits for its commit. The commit itself is not called off."""
+"""How long a caller waits for its commit. The commit itself is not cancelled."""
 CHECKPOINT_PAGES = 1000
 BATCH_LIMIT = 64
 SHORT_COMMITS = 256
-"""Commits made in the event loop until the writer thread carries the WAL over into the database."""
+"""Commits in the event loop until the writer thread checkpoints the WAL."""
 QUEUE_LIMIT = 10_000
 CACHE_KIB = 4096
 LONG_CACHE_KIB = 1024
-"""Page cache of a connection, in KiB. Scans read through the system's cache, which costs no memory of ours."""
+"""Page cache of a connection, in KiB. Scans read through the system's cache, which uses no memory of the process."""
 MAPPED_BYTES = 256 * 1024 * 1024
-"""How much of the file scans see mapped: half the time of reading it page by page."""
+"""How much of the file is memory-mapped for scans: this halves the time of reading it page by page."""
 _READER_THREADS = 2
 
 
@@ -59,7 +59,7 @@ def _connect(
 
 
 class _Mode(NamedTuple):
-    """How a transaction is to be made: what the connection is set to before it."""
+    """The settings of a transaction, which are applied to the connection before it."""
 
     synchronous: str
     checkpoint_pages: int
@@ -80,7 +80,7 @@ class SqliteDatabase:
         self._jobs: queue.Queue[Job | None] = queue.Queue(QUEUE_LIMIT)
         self._connection = _connect(path, is_reader=False)
         self._turn = threading.Lock()
-        """Who holds it uses the connection."""
+        """The holder of this lock uses the connection."""
         self._short_commits = 0
         self._mode: _Mode | None = None
         self._long_readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
@@ -111,7 +111,7 @@ class SqliteDatabase:
             raise self._failure(error) from None
 
     def _failure(self, error: BaseException) -> BaseException:
-        """The error that callers see; one of the database itself is counted."""
+        """Return the error that callers see; failures of the database itself are counted."""
         unavailable = failures.of_sqlite(error)
         if unavailable is None:
             return error
@@ -139,7 +139,7 @@ class SqliteDatabase:
             self._jobs.put_nowait(Job(work, is_durable, future))
         except queue.Full:
             raise DatabaseUnavailable("Too many writes are waiting") from None
-        # The commit can't be called back: a caller that is cancelled leaves while its work goes on.
+        # The commit cannot be cancelled: if the caller is cancelled, its work continues.
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
                 return await asyncio.shield(future)
@@ -147,10 +147,11 @@ class SqliteDatabase:
             raise DatabaseUnavailable("The disk did not confirm in time") from None
 
     def _write_here(self, work: Work[T]) -> Job | None:
-        """Commit in this thread: what takes 0.2 ms and no fsync costs half as much again when two threads hand it over.
+        """Commit in the event loop's thread: for a short write without fsync, another thread would cost half as much
+        again.
 
-        None where another process is writing: the writer thread can wait for it, the event loop can't. The WAL is
-        left to the writer thread: to carry it over takes fsyncs.
+        Returns None if another process is writing: the writer thread can wait for it, the event loop cannot.
+        Checkpointing the WAL is left to the writer thread, because it needs fsyncs.
         """
         self._short_commits += 1
         if self._short_commits == SHORT_COMMITS:
@@ -191,7 +192,7 @@ class SqliteDatabase:
         self._connection.close()
 
     def _write_batch(self, batch: list[Job]) -> None:
-        """Commit a batch and tell each task that waits; whatever fails, this thread goes on."""
+        """Commit a batch and notify each waiting task; whatever fails, this thread continues."""
         is_durable = any(job.is_durable for job in batch)
         try:
             self._begin(_Mode("FULL" if is_durable else "NORMAL", CHECKPOINT_PAGES, BUSY_TIMEOUT_SECONDS))
@@ -204,7 +205,7 @@ class SqliteDatabase:
             job.settle()
 
     def _checkpoint(self) -> None:
-        """Carry the WAL over where the commits of the event loop left it; what can't be now is done the next time."""
+        """Checkpoint the WAL after commits of the event loop; the remainder is left to the next time."""
         if self._short_commits >= SHORT_COMMITS:
             self._short_commits = 0
             try:
@@ -226,7 +227,7 @@ class SqliteDatabase:
         return batch, True
 
     def _begin(self, mode: _Mode) -> None:
-        """Begin a transaction, the connection set as it asks where the last one asked for something else."""
+        """Begin a transaction, changing the connection's settings if the last one had others."""
         if self._mode != mode:
             self._mode = None
             self._connection.execute(f"PRAGMA synchronous = {mode.synchronous}")
@@ -250,7 +251,7 @@ class SqliteDatabase:
                 connection.execute("ROLLBACK")
 
     def _attempt(self, job: Job, *, is_alone: bool) -> None:
-        """A job among others runs in a savepoint of its own, so that its failure is not theirs."""
+        """Run a job; among others in its own savepoint, so that its failure does not affect them."""
         if not is_alone:
             self._connection.execute("SAVEPOINT job")
         transaction = SqliteTransaction(self._connection)

@@ -1,4 +1,4 @@
-"""One unit of writing on SQLite: its transaction, and who waits for it."""
+"""One unit of writing on SQLite: its transaction, and the task that waits for it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def run_statement(connection: sqlite3.Connection, statement: Statement, values: 
 
 
 class SqliteTransaction:
-    """A Transaction whose awaits never suspend: the writer thread runs a coroutine over it straight through."""
+    """A Transaction whose awaits never suspend: the writer thread runs a coroutine over it without an event loop."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.actions: list[Callable[[], None]] = []
-        """What follows the commit."""
+        """Actions to run after the commit."""
 
     async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
         return run_statement(self._connection, statement, values).fetchall()
@@ -50,16 +50,16 @@ class Job:
     work: Callable[[Transaction], Awaitable[Any]]
     is_durable: bool
     future: asyncio.Future[Any] | None = None
-    """Who waits in the event loop; None where nobody does."""
+    """The future that a task in the event loop waits for, or None."""
     result: Any = None
     error: BaseException | None = None
     actions: Sequence[Callable[[], None]] = ()
-    """What follows the commit."""
+    """Actions to run after the commit."""
     context: Context = field(default_factory=copy_context)
-    """Of the task that writes: the writer thread works for its request."""
+    """The context of the writing task: the writer thread works for its request."""
 
     def fail(self, error: BaseException) -> None:
-        """Keep the first error: what follows it comes of it."""
+        """Keep the first error: later ones are its consequences."""
         self.error = self.error or error
 
     def outcome(self) -> Any:
@@ -68,14 +68,14 @@ class Job:
         return self.result
 
     def settle(self) -> None:
-        """Conclude in the loop of the task that waits; that loop may be gone."""
+        """Conclude in the loop of the waiting task; that loop may be closed."""
         if self.future is None:
             return
         with suppress(RuntimeError):  # the loop is closed
             self.future.get_loop().call_soon_threadsafe(self.conclude)
 
     def conclude(self) -> None:
-        """Do what follows the commit, whether or not somebody still waits, then answer."""
+        """Run the actions after the commit, whether or not a task still waits, then answer."""
         if self.error is None:
             run_actions(self.actions)
         if self.future is None or self.future.done():

@@ -1,4 +1,4 @@
-"""Queries over submissions: rows that are claimed, attempted, and tell how far an attempt came."""
+"""Queries on submissions: rows that are claimed and attempted, and that record the progress of an attempt."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _AFTER = (
     .limit(bindparam("limit"))
 )
 NEVER_MS = 2**62
-"""`due_at_ms` of what is done for good: it lies beyond all that is looked for when something falls due."""
+"""`due_at_ms` of a final submission: later than any time that is queried."""
 WAITING = ("held", "queued", "deferred")
-"""States in which an attempt is still to come."""
+"""States in which another attempt follows."""
 _IS_WAITING = or_(*(SUBMISSION.c.status == status for status in WAITING))
 _IS_DUE = and_(_IS_WAITING, SUBMISSION.c.due_at_ms <= bindparam("now_ms"))
 _IS_ABANDONED = and_(SUBMISSION.c.status == "sending", is_free(SUBMISSION.c.lease_until_ms))
@@ -124,13 +124,13 @@ async def get(source: Database | Transaction, account_id: str, id_: str) -> Subm
 
 
 async def locked(transaction: Transaction, account_id: str, id_: str) -> Submission | None:
-    """The row as it is until the transaction ends: nobody else changes it meanwhile."""
+    """Return the row, locked until the transaction ends."""
     row = await transaction.row(_LOCKED, account_id=account_id, id=id_)
     return None if row is None else _submission(row)
 
 
 async def with_header(transaction: Transaction, account_id: str, message_id_header: str) -> Submission | None:
-    """The newest with this Message-ID, locked as by `locked`."""
+    """Return the newest submission with this Message-ID, locked as by `locked`."""
     row = await transaction.row(_WITH_HEADER, account_id=account_id, header=message_id_header)
     return None if row is None else _submission(row)
 
@@ -142,9 +142,9 @@ async def page(
     after: tuple[int, str] | None = None,
     members: Sequence[str] = (),
 ) -> list[Submission]:
-    """Newest first, after (created_at_ms, id); those whose `options` contain all `members`.
+    """Return submissions, newest first, after (created_at_ms, id), whose `options` contain all `members`.
 
-    Letters may be compared without regard to case: compare what is found again.
+    Letters may be compared ignoring case: compare the results exactly.
     """
     if members:
         conditions = [SUBMISSION.c.options.contains(member, autoescape=True) for member in members]
@@ -162,24 +162,24 @@ async def page(
 async def due(
     database: Database, now_ms: int, busy: Sequence[str], limit: int, *, slack_ms: int = 0
 ) -> list[Submission]:
-    """What may be attempted now: due, abandoned by a worker that died, or sent and not filed yet.
+    """Return submissions to attempt now: due, abandoned by a dead worker, or sent without a stored copy yet.
 
-    Not what belongs to one of the `busy` accounts. `slack_ms`: see `app.db.claims.is_free`.
+    Without those of the `busy` accounts. `slack_ms`: see `app.db.claims.is_free`.
     """
     rows = await database.rows(_DUE, now_ms=now_ms, busy=json_list(busy), limit=limit, slack_ms=slack_ms)
     return [_submission(row) for row in rows]
 
 
 async def next_due_ms(database: Database) -> int | None:
-    """When the next attempt is due."""
+    """Return when the next attempt is due."""
     due_at_ms: int | None = value_of(await database.row(_NEXT))
     return due_at_ms
 
 
 async def claim(transaction: Transaction, before: Submission) -> Submission | None:
-    """Claim a submission that `due` has found, as it is then. None when it is no longer as `before` says.
+    """Claim a submission that `due` has returned. Return its new row, or None if it is no longer as in `before`.
 
-    Each claim increases `attempts`, which fences what an earlier holder still writes.
+    Each claim increases `attempts`, which fences later writes of an earlier holder.
     """
     is_waiting = before.status in WAITING
     known = {f"known_{name}": getattr(before, name) for name in (*_HELD_BY, "lease_until_ms", "due_at_ms")}
@@ -193,7 +193,7 @@ def _state(submission: Submission) -> dict[str, str]:
 
 
 async def change(transaction: Transaction, before: Submission, changes: Mapping[str, object]) -> bool:
-    """Set columns; False when status, phase or attempts are no longer as `before` says."""
+    """Set columns. Return False if status, phase or attempts are no longer as in `before`."""
     known = {f"known_{name}": getattr(before, name) for name in _HELD_BY}
     new = {f"new_{name}": value for name, value in changes.items()}
     statement = _change_of(tuple(sorted(changes)))
@@ -202,13 +202,13 @@ async def change(transaction: Transaction, before: Submission, changes: Mapping[
 
 @lru_cache(maxsize=64)
 def _change_of(names: tuple[str, ...]) -> Statement:
-    """The statement that sets these columns: made once, so that it is compiled once."""
+    """Return the statement that sets these columns, cached so that it is compiled once."""
     new = {name: bindparam(f"new_{name}", type_=SUBMISSION.c[name].type) for name in names}
     return update(SUBMISSION).where(*_THIS, *_IS_KNOWN).values(new)
 
 
 async def renew(database: Database, submission: Submission) -> bool:
-    """Hold a submission for longer: its attempt is alive. False where the claim is lost."""
+    """Extend the claim of a running attempt. Return False if it is lost."""
 
     async def work(transaction: Transaction) -> bool:
         values = {"account_id": submission.account_id, "id": submission.id, "held_attempts": submission.attempts}

@@ -1,4 +1,4 @@
-"""Queries of the sync workers: which accounts are to be followed, and what is known of how they stand."""
+"""Queries of the sync workers: the accounts to follow, and their states."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.db.session import Database, Statement, Transaction, is_one_of, json_lis
 from app.db.tables import ACCOUNT, OAUTH_GRANT
 
 UNFOLLOWED = ("disabled", "auth_required")
-"""Accounts in one of these states wait for someone to change something."""
+"""Accounts in one of these states wait for a user's change."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedAccount:
-    """A remote account to follow, with what its login depends on. `is_consent_over` is None without a grant."""
+    """An external account to follow, with the data of its login. `is_consent_over` is None without a grant."""
 
     id: str
     servers: str
@@ -47,27 +47,27 @@ _SET: dict[str, Statement] = {
 
 
 async def followed(database: Database) -> list[FollowedAccount]:
-    """Every remote account that a worker should follow."""
+    """Return every external account that a worker should follow."""
     return [FollowedAccount(*row) for row in await database.rows(_FOLLOWED)]
 
 
 async def mark_unwatched(transaction: Transaction, ids: Sequence[str]) -> None:
-    """What an earlier worker said of these accounts holds no more: nobody watches them yet."""
+    """Reset the sync states of an earlier worker: no worker watches these accounts yet."""
     await transaction.execute(_UNWATCHED, ids=json_list(list(ids)))
 
 
 async def set_state(transaction: Transaction, account_id: str, **columns: Any) -> None:
-    """Set columns among status, sync_status, sync_mode, checked_at_ms, quotas; a disabled account stays as it is."""
+    """Set columns among status, sync_status, sync_mode, checked_at_ms, quotas; a disabled account is not changed."""
     for name, value in columns.items():
         await transaction.execute(_SET[name], account_id=account_id, new_value=value)
 
 
 async def status(transaction: Transaction, account_id: str) -> str | None:
-    """How an account stands; None where it is gone."""
-    found: str | None = value_of(await transaction.row(_STATUS, account_id=account_id))
-    return found
+    """Return the status of an account; None if it was removed."""
+    text: str | None = value_of(await transaction.row(_STATUS, account_id=account_id))
+    return text
 
 
 async def quotas_told(transaction: Transaction, account_id: str) -> str:
-    """The limits of the account as last reported; "" if never."""
+    """Return the quotas of the account as last reported; "" if never."""
     return value_of(await transaction.row(_QUOTAS, account_id=account_id)) or ""

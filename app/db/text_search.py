@@ -1,7 +1,8 @@
 """`text contains term` over the full-text index, exact on both databases.
 
-A trigram index says which rows may match; whether one does is looked up in its text. A term reaches the database as a
-parameter; in FTS5's query language it is spelled as quoted strings of three characters, which mean nothing else.
+A trigram index returns rows that may match; their texts are then compared. A term is passed to the database as a
+parameter. In FTS5's query language it is written as quoted strings of three characters, which have no special
+meaning.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import BigInteger, Boolean, Text
 
 TRIGRAMS_LIMIT = 32
-"""Trigrams of a term that the index is asked for; the rest is left to the look into the text."""
+"""The most trigrams of a term that are looked up in the index; the rest is left to the comparison of texts."""
 
 
 class holds(ColumnElement[bool]):
-    """`column` contains a text as it is: no pattern, and no other letters than these (SQLite's LIKE folds ASCII)."""
+    """The condition that `column` contains a text exactly.
+
+    It has no pattern characters and no case folding (SQLite's LIKE folds ASCII).
+    """
 
     inherit_cache = False
     type = Boolean()
@@ -29,7 +33,7 @@ class holds(ColumnElement[bool]):
         self.value = bindparam(None, value, Text)
 
     def self_group(self, against: OperatorType | None = None) -> holds:  # noqa: ARG002 - SQLAlchemy's signature
-        """Itself, as for `is_one_of`."""
+        """Return itself, as for `is_one_of`."""
         return self
 
 
@@ -44,7 +48,7 @@ def _postgres_holds(element: holds, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class has_text(ColumnElement[bool]):
-    """`column` is a message of the account one of whose `fields` (header, body) contains folded text.
+    """The condition that one of the `fields` (header, body) of message `column` contains folded text.
 
     `numbers` are the first and last id that the account's rows may have.
     """
@@ -71,12 +75,12 @@ class has_text(ColumnElement[bool]):
         self.pattern = bindparam(None, like_pattern(folded), Text)
 
     def self_group(self, against: OperatorType | None = None) -> has_text:  # noqa: ARG002 - SQLAlchemy's signature
-        """Itself, as for `is_one_of`."""
+        """Return itself, as for `is_one_of`."""
         return self
 
 
 def trigram_query(folded: str, fields: tuple[str, ...]) -> str:
-    """What FTS5 is asked for a term of three characters or more: each of (some of) its trigrams, in these fields."""
+    """Return the FTS5 query for a term of three characters or more: each of (some of) its trigrams, in these fields."""
     starts = range(len(folded) - 2)
     step = -(-len(starts) // TRIGRAMS_LIMIT) or 1
     grams = dict.fromkeys(folded[start : start + 3] for start in starts[::step])
@@ -85,7 +89,7 @@ def trigram_query(folded: str, fields: tuple[str, ...]) -> str:
 
 
 def like_pattern(folded: str) -> str:
-    """The LIKE pattern for text that contains the term."""
+    """Return the LIKE pattern for text that contains the term."""
     escaped = folded.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 

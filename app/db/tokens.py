@@ -16,7 +16,7 @@ from app.db.tables import TICKET, TOKEN
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """A token as the database holds it. `account_ids` to `networks` are JSON lists; None stands for no limit."""
+    """A token as stored. `account_ids` to `networks` are JSON lists; None means no limit."""
 
     id: str
     kind: str
@@ -37,7 +37,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class StoredTicket:
-    """The token that a ticket stands for, and when the ticket ends."""
+    """The token of a ticket, and when the ticket expires."""
 
     token_id: str
     expires_at_ms: int
@@ -72,7 +72,7 @@ _HOLD: Statement = select(TOKEN.c.id).where(TOKEN.c.id == bindparam("token_id"))
 
 
 class _Ending:
-    """Ends the tokens of a condition with those that they made, those that these made, and so on."""
+    """Deletes the tokens that match a condition, with all tokens that they created, directly or indirectly."""
 
     def __init__(self, condition: ColumnElement[bool]) -> None:
         self._lock: Statement = select(TOKEN.c.id).where(condition).with_for_update()
@@ -81,7 +81,7 @@ class _Ending:
         self._delete: Statement = delete(TOKEN).where(TOKEN.c.id.in_(select(ended.c.id))).returning(TOKEN.c.origins)
 
     async def run(self, transaction: Transaction, **values: object) -> int:
-        """The lock waits for transactions that make more such tokens; the deletion then sees them."""
+        """The lock waits for transactions that create more such tokens; the deletion then sees them."""
         await transaction.rows(self._lock, **values)
         ended = await transaction.rows(self._delete, **values)
         await origins.remember_ended(transaction, [allowed for (allowed,) in ended])
@@ -113,22 +113,22 @@ async def find(database: Database, token_id: str) -> StoredToken | None:
 
 
 async def find_sign_in(database: Database, family: str) -> StoredToken | None:
-    """The token of a sign-in that ends last; none that the sign-in made."""
+    """Return the token of a sign-in session that expires last, without tokens that the session created."""
     return _TOKENS.read_optional(await database.row(_SIGN_IN, family_id=family))
 
 
 async def hold(transaction: Transaction, token_id: str) -> bool:
-    """Keep a token from being ended until the transaction is. False where there is none."""
+    """Prevent a token from being deleted until the transaction ends. Return False if there is none."""
     return await transaction.row(_HOLD, token_id=token_id) is not None
 
 
 async def find_all(database: Database, token_ids: Sequence[str]) -> list[StoredToken]:
-    """Those of the tokens that there are."""
+    """Return those of the tokens that exist."""
     return _TOKENS.read_all(await database.rows(_BY_IDS, ids=json_list(token_ids)))
 
 
 async def list_newest(database: Database, below_id: str | None, limit: int, now_ms: int) -> list[StoredToken]:
-    """Live tokens, newest first, refresh tokens left out; from the newest one where `below_id` is None."""
+    """Return valid tokens below an id (None: from the newest), newest first, without refresh tokens."""
     if below_id is None:
         return _TOKENS.read_all(await database.rows(_PAGE, limit=limit, now_ms=now_ms))
     return _TOKENS.read_all(await database.rows(_NEXT_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
@@ -141,12 +141,12 @@ async def add(transaction: Transaction, values: Mapping[str, Any]) -> StoredToke
 
 
 async def mark_used(transaction: Transaction, token_id: str) -> bool:
-    """False when it had been used before."""
+    """Return False if it was used before."""
     return await transaction.execute(_USE, token_id=token_id) == 1
 
 
 async def remove(transaction: Transaction, token_id: str) -> bool:
-    """With the tokens that it made, and those that they made."""
+    """Delete a token with all tokens that it created, directly or indirectly."""
     return await _ENDING.run(transaction, token_id=token_id) > 0
 
 
@@ -155,18 +155,18 @@ async def remove_family(transaction: Transaction, family: str) -> None:
 
 
 async def remove_sign_ins(transaction: Transaction, account_id: str) -> None:
-    """End every sign-in of an account, with the tokens that they made."""
+    """End every sign-in session of an account, with the tokens that they created."""
     await _ENDING_SIGN_INS.run(transaction, only_ids=json_list([account_id]))
 
 
 async def remove_of_account(transaction: Transaction, account_id: str) -> None:
-    """End every token but server keys that holds an account."""
+    """Delete every token, except server keys, that includes an account."""
     escaped = account_id.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
     await _ENDING_ALL_OF_ACCOUNT.run(transaction, pattern=f'%"{escaped}"%')
 
 
 async def remove_expired(transaction: Transaction, before_ms: int) -> None:
-    """Tokens and tickets that ended before then, and the origins of such tokens."""
+    """Delete tokens and tickets that ended before then, and the origins of such tokens."""
     await transaction.execute(_DELETE_EXPIRED, before_ms=before_ms)
     await transaction.execute(_DELETE_OLD_TICKETS, before_ms=before_ms)
     await origins.forget_ended(transaction, before_ms)
@@ -179,5 +179,5 @@ async def add_ticket(transaction: Transaction, secret_hash: str, token_id: str, 
 
 
 async def take_ticket(transaction: Transaction, secret_hash: str) -> StoredTicket | None:
-    """Delete a ticket: it can be taken once."""
+    """Delete a ticket and return it: it can be redeemed once."""
     return _TICKETS.read_optional(await transaction.row(_TAKE_TICKET, ticket_hash=secret_hash))

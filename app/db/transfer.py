@@ -1,4 +1,4 @@
-"""Copies all rows between PostgreSQL and an SQLite file that has the same schema: the form of a backup."""
+"""Copies all rows between PostgreSQL and an SQLite file with the same schema, the format of a backup."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def _dump_table(connection: asyncpg.Connection[Any], target: sqlite3.Conne
 async def load(url: str, path: Path) -> None:
     """Replace all rows of a PostgreSQL database by those of an SQLite file, in one transaction.
 
-    DataInUse where others are connected to the database.
+    Raises DataInUse if other clients are connected to the database.
     """
     connection = await asyncpg.connect(address_of(url))
     try:
@@ -71,7 +71,7 @@ async def load(url: str, path: Path) -> None:
 
 
 async def refuse_others(url: str) -> None:
-    """Raise DataInUse where somebody is connected to a PostgreSQL database."""
+    """Raises DataInUse if another client is connected to a PostgreSQL database."""
     connection = await asyncpg.connect(address_of(url))
     try:
         await _refuse_others(connection)
@@ -93,7 +93,7 @@ def _names(table: Table) -> str:
 
 
 def _rows(source: sqlite3.Connection, table: Table) -> Iterator[tuple[object, ...]]:
-    """The rows of a table; SQLite keeps a boolean as 0 or 1."""
+    """Yield the rows of a table; SQLite stores a boolean as 0 or 1."""
     booleans = [number for number, column in enumerate(table.columns) if column.type.python_type is bool]
     cursor = source.execute(f'SELECT {_names(table)} FROM "{table.name}"')  # noqa: S608 - names of our schema
     while batch := list(islice(cursor, BATCH_ROWS)):

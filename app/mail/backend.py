@@ -35,10 +35,10 @@ WHOLE = ByteRange()
 
 @dataclass(frozen=True, slots=True)
 class OriginMailbox:
-    """The LIST and STATUS data of one mailbox. The STATUS fields are None if the mailbox is not selectable or STATUS
-    failed.
+    """The LIST and STATUS data of one mailbox.
 
-    `origin_id` is its MAILBOXID (RFC 8474 §4), or None if the server does not support it.
+    The STATUS fields are None if the mailbox is not selectable or STATUS failed. `origin_id` is its MAILBOXID (RFC
+    8474 §4), or None if the server does not support it.
     """
 
     origin_name: str
@@ -223,8 +223,8 @@ class MailBackend(Protocol):
         ...
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
-        """Return the placements of these messages, on a server that keeps one message in several mailboxes; empty
-        elsewhere.
+        """Return the placements of these messages, if the server can keep one message in several mailboxes; else
+        empty.
 
         A message whose `origin_id` is in the index need not be fetched again.
         """
@@ -310,8 +310,9 @@ class Submission(Protocol):
 
 
 class Backends(Protocol):
-    """Returns the backend of an account: local, IMAP or POP3. An account has one backend, which keeps its
-    connections.
+    """Returns the backend of an account: local, IMAP or POP3.
+
+    An account has one backend, which keeps its connections.
     """
 
     async def of(self, account_id: AccountId) -> MailBackend:

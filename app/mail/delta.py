@@ -172,10 +172,10 @@ class OnServer:
 
 @dataclass(frozen=True, slots=True)
 class MailboxFound:
-    """A mailbox exists on the mail server with these properties. `origin_name` identifies it; a new one gets an
-    event.
+    """A mailbox exists on the mail server with these properties.
 
-    `uid_validity` 0 asks the index to assign it (embedded accounts).
+    `origin_name` identifies it; a new one gets an event. `uid_validity` 0 asks the index to assign it (embedded
+    accounts).
     """
 
     origin_name: str

@@ -16,9 +16,7 @@ MetadataChanges = Mapping[str, str | None]
 
 
 def with_metadata(settings: str, metadata: Metadata) -> str:
-    """Return the column `settings` of an account with this metadata, keeping its other content. "" is an empty
-    column.
-    """
+    """Return the account column `settings` with this metadata and its other content. "" is an empty column."""
     return orjson.dumps(orjson.loads(settings or "{}") | {"metadata": metadata}).decode()
 
 

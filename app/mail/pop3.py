@@ -32,8 +32,9 @@ class Retention:
 
     @classmethod
     def parse(cls, text: str) -> Retention:
-        """Parse `keep`, `keep_days:30`, `keep_last:100`, `mirror_delete` or `remove_after_download`. Raises
-        ValueError.
+        """Parse `keep`, `keep_days:30`, `keep_last:100`, `mirror_delete` or `remove_after_download`.
+
+        Raises ValueError.
         """
         name, colon, number = text.partition(":")
         try:

@@ -33,8 +33,7 @@ _ON_SERVER_FIELD = b'"on_server":'
 
 
 def shown_summary(summary: bytes, view: bytes = b"summary") -> bytes:
-    """Return a prepared summary as responses and events show it: `view` first; `on_server` null if it has none (not
-    POP3).
+    """Return a prepared summary as responses show it: `view` first; `on_server` null if it has none (not POP3).
 
     A JSON text cannot contain a bare quote, so it is never mistaken for the field.
     """

@@ -161,11 +161,10 @@ class Index:
 
 
 async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple[Position, str]:
-    """Lock an account's rows until the transaction ends. Return its last position and its kind. Raises
-    AccountNotFound.
+    """Lock an account's rows until the transaction ends. Return its last position and its kind.
 
-    Every transaction that writes rows of an account takes this lock first. Two transactions that lock rows in
-    different orders would deadlock.
+    Raises AccountNotFound. Every transaction that writes rows of an account takes this lock first. Two transactions
+    that lock rows in different orders would deadlock.
     """
     row = await transaction.row(_LOCK, account_id=account_id)
     if row is None:

@@ -178,8 +178,9 @@ class StoredMailboxes:
         return await self._end(account_id, mailbox_id, decide)
 
     async def _end(self, account_id: AccountId, mailbox_id: MailboxId, decide: Decide) -> Applied:
-        """Make a change that removes all of a mailbox's messages. Most of a large mailbox are removed before, if
-        it may end.
+        """Make a change that removes all of a mailbox's messages.
+
+        Most of a large mailbox are removed before, if it may end.
         """
         mailbox = await MailboxReader(self._database).mailbox(account_id, mailbox_id)
         if mailbox.total > ENDED_AT_ONCE:

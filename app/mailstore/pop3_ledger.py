@@ -116,11 +116,10 @@ class Pop3Ledger:
         delta: Delta | None = None,
         arrived: Sequence[tuple[Line, Arrived]] = (),
     ) -> Applied:
-        """Write lines in place of those with the same key, together with their changes of mail. On disk when it
-        returns.
+        """Write lines in place of those with the same key, together with their changes of mail.
 
-        The lines of `arrived` get the ids of their messages. Raises Conflict when another worker holds the account,
-        AccountNotFound.
+        On disk when it returns. The lines of `arrived` get the ids of their messages. Raises Conflict when another
+        worker holds the account, AccountNotFound.
         """
         facts = (delta or Delta()) + Delta(arrived=tuple(arrival for _, arrival in arrived))
 

@@ -139,8 +139,9 @@ def _floor(settings: Settings) -> int:
 
 
 def _exchange(settings: Settings, staged: Settings, mark: Mark) -> None:
-    """Put the staged database in place of the installation's, which is kept aside. No server starts before it is
-    done.
+    """Put the staged database in place of the installation's, which is kept aside.
+
+    No server starts before it is done.
     """
     path, aside = sqlite_path(settings), settings.data_dir / REPLACED
     if path.exists():

@@ -147,8 +147,9 @@ class MailStore:
         return (await self.keep_all([writer]))[0]
 
     async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
-        """Store several messages, parsing them while they are synced. Raises StorageUnavailable; none is stored
-        then.
+        """Store several messages, parsing them while they are synced.
+
+        Raises StorageUnavailable; none is stored then.
         """
         held = [(writer.name, content) for writer in writers if (content := writer.content) is not None]
         small = [(name, content) for name, content in held if weight_of(content) <= SMALL_BYTES]

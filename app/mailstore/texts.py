@@ -207,8 +207,9 @@ class TextIndex:
         return None if oldest is None else oldest.received_at_ms
 
     async def trim(self, account_id: AccountId, excess_bytes: int) -> int:
-        """Remove the oldest texts until the index is this much smaller, in short transactions. Return the bytes
-        removed.
+        """Remove the oldest texts until the index is this much smaller, in short transactions.
+
+        Return the bytes removed.
         """
         freed = 0
         while freed < excess_bytes:

@@ -19,9 +19,7 @@ from app.mail.types import DELETED, AccountId, BodyPart, MailboxId
 from app.mailstore.rows import detail_of
 
 HEADER_LIMIT_BYTES = 64 * 1024
-"""The most of a header that is read with a row: some senders write megabytes, and hundreds of rows are read at a
-time.
-"""
+"""The most of a header that is read with a row: some are megabytes, and hundreds of rows are read at a time."""
 LONG_FROM_ROWS = 500
 """Reads of this many rows or more run in a thread."""
 

@@ -66,8 +66,9 @@ class Aside:
         await self._report(mailbox)
 
     async def clear(self, mailbox: Mailbox, step: str | None = None) -> None:
-        """Record that a step succeeded. None: all of the mailbox was read, which clears all faults, even of
-        earlier processes.
+        """Record that a step succeeded.
+
+        None: all of the mailbox was read, which clears all faults, even of earlier processes.
         """
         faults = self._faults.get(mailbox.id, {})
         if step is None:

@@ -1,9 +1,9 @@
 """The schema. Every hot table's key begins with account_id.
 
-Times are ms since 1970 UTC (`_ms`). Flags are IMAP flags in one string, separated by spaces, sorted.
-Columns that hold JSON are text or bytes: they are written and read as they are, never queried.
+Times are ms since 1970 UTC (`_ms`). Flags are IMAP flags in one string, separated by spaces, sorted. Columns that
+hold JSON are text or bytes: they are written and read unchanged, never queried.
 
-Here are the tables as SQLAlchemy Core knows them: what statements are built from (`MESSAGE.c.uid`).
+This package exports the tables for SQLAlchemy Core, from which statements are built (`MESSAGE.c.uid`).
 """
 
 from app.db.tables.access import CONNECT_SESSION, ENDED_ORIGIN, OAUTH_APP, OAUTH_GRANT, TICKET, TOKEN

@@ -1,4 +1,4 @@
-"""Who may come in, and by what grant we come in elsewhere."""
+"""Tokens and sessions of callers, and OAuth apps and grants for mail servers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class TokenRow(SQLModel, table=True):
     origins: str | None = Field(sa_column=Column(Text, nullable=True))
     networks: str | None = Field(sa_column=Column(Text, nullable=True))
     family: str | None = None
-    """The sign-in that a token belongs to, directly or by its maker: all of them end together."""
+    """The sign-in session that a token belongs to, directly or by its creator: all its tokens end together."""
     sub: str | None = Field(sa_column=Column(Text, nullable=True))
-    """The user of an app that the token is for, by the app's own id."""
+    """The app's own id of the user whom the token is for."""
     is_used: bool = False
     created_by: str | None = None
-    """The token that made this one, and with which it ends."""
+    """The token that created this one, and with which it ends."""
     created_at_ms: int = Field(sa_column=big())
     expires_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
 
 
 class EndedOriginRow(SQLModel, table=True):
-    """An origin that a token allowed which was ended: pages of it may still learn that from an answer for a while."""
+    """A web origin of a token that has ended: its pages can still read error responses for a while."""
 
     __tablename__ = "ended_origin"
 
@@ -45,7 +45,7 @@ class EndedOriginRow(SQLModel, table=True):
 
 
 class TicketRow(SQLModel, table=True):
-    """A stream ticket: one use, short-lived, stands for its token."""
+    """A stream ticket: one use, short-lived, with the rights of its token."""
 
     __tablename__ = "ticket"
 
@@ -71,12 +71,12 @@ class OAuthAppRow(SQLModel, table=True):
     servers: str = Field(sa_column=words())
     """JSON: host, port, security of imap, pop3, smtp."""
     redirect_urls: str = Field(sa_column=words())
-    """JSON: where a connect session may send a browser back to."""
+    """JSON: URLs that a connect session may redirect a browser to at its end."""
     created_at_ms: int = Field(sa_column=big())
 
 
 class OAuthGrantRow(SQLModel, table=True):
-    """What an account's owner consented to. `version` grows with each renewal; `lease_until_ms`: someone renews it."""
+    """The grant of an account's owner. `version` grows with each renewal; `lease_until_ms`: a renewal is running."""
 
     __tablename__ = "oauth_grant"
     __table_args__ = (Index("oauth_grant_by_account", "account_id"), Index("oauth_grant_by_app", "oauth_app_id"))
@@ -84,7 +84,7 @@ class OAuthGrantRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     oauth_app_id: str
     account_id: str | None = None
-    """None as long as its first login is being tried."""
+    """None while its first login is being tried."""
     scopes: str = Field(sa_column=words())
     secrets: bytes = Field(sa_column=octets(nullable=False))
     """Encrypted JSON: refresh_token, access_token."""
@@ -96,21 +96,24 @@ class OAuthGrantRow(SQLModel, table=True):
 
 
 class ConnectSessionRow(SQLModel, table=True):
-    """A visit to the hosted page that adds an account. Its secrets are kept as hashes; the PKCE verifier encrypted."""
+    """A visit to the hosted page that adds an account.
+
+    Its secrets are stored as hashes; the PKCE verifier is encrypted.
+    """
 
     __tablename__ = "connect_session"
 
     id: str = Field(primary_key=True)
     secret_hash: str = Field(unique=True)
     state_hash: str | None = Field(sa_column=Column(Text, nullable=True, unique=True))
-    """Of the state parameter that an authorization server is to give back (RFC 6749 §4.1.1)."""
+    """The hash of the state parameter that an authorization server returns (RFC 6749 §4.1.1)."""
     browser_hash: str | None = Field(sa_column=Column(Text, nullable=True))
-    """Of the cookie of the browser that opened the page."""
+    """The hash of the cookie of the browser that opened the page."""
     verifier: bytes | None = Field(sa_column=octets())
     facts: str = Field(sa_column=words())
     """JSON: email, account_id, oauth_app_id, redirect_url, state, base_url."""
     expires_at_ms: int = Field(sa_column=big())
-    """Negative once the session is over: the row stays for a request that is repeated."""
+    """Negative once the session is over: the row stays for repeated requests."""
 
 
 TOKEN = table_of(TokenRow)

@@ -1,4 +1,4 @@
-"""Accounts, and which worker follows each."""
+"""Accounts, and the lease of the worker that follows each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.db.tables.columns import big, octets, table_of, words
 
 
 class AccountRow(SQLModel, table=True):
-    """An account. `last_seq` numbers its log; its row is the lock under which the account's mail changes."""
+    """An account. `last_seq` numbers its log; its row is the lock for changes of the account's mail."""
 
     __tablename__ = "account"
 
@@ -17,7 +17,7 @@ class AccountRow(SQLModel, table=True):
     kind: str
     email: str = Field(sa_column=words())
     address: str | None = Field(sa_column=Column(Text, nullable=True, unique=True))
-    """The e-mail address in lower case, for embedded accounts alone: unique among them."""
+    """The e-mail address in lower case, only for embedded accounts: unique among them."""
     name: str = Field(sa_column=words())
     status: str = "connecting"
     sync_status: str = "initial"
@@ -37,18 +37,18 @@ class AccountRow(SQLModel, table=True):
     """Encrypted JSON: the passwords, SCRAM verifiers."""
     password_hash: str | None = Field(sa_column=Column(Text, nullable=True))
     credentials_version: int = Field(sa_column=big())
-    """Grows with each change of a password, host or login: what was let in under an earlier one is let in no more."""
+    """Grows with each change of a password, host or login: sessions of an earlier version have ended."""
     settings: str = Field(sa_column=words())
-    """JSON: `metadata`, which the app keeps with the account; `files_sent`: whether its server files what it sends."""
+    """JSON: `metadata`, set by the app; `files_sent`: whether its server stores sent mail by itself."""
     quotas: str = Field(sa_column=words())
     """JSON: the limits last reported by quota.changed."""
     created_at_ms: int = Field(sa_column=big())
     has_placements: bool | None = None
-    """True once a message of it was in several mailboxes: then table placement takes part in what is read."""
+    """True once a message was in several mailboxes: from then on, reads include table placement."""
 
 
 class LeaseRow(SQLModel, table=True):
-    """Who holds an account. `epoch` grows with each holder and fences what an earlier one still writes."""
+    """The holder of an account. `epoch` grows with each holder and fences writes of earlier ones."""
 
     __tablename__ = "lease"
 

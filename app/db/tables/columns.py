@@ -1,4 +1,4 @@
-"""Columns as the tables have them."""
+"""Column types of the tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class KeyText(Text):
-    """The type of a text column that an index holds: values take at most `storable.KEY_BYTES`."""
+    """The type of an indexed text column: values have at most `storable.KEY_BYTES`."""
 
 
 def big() -> Column[int]:
@@ -24,7 +24,7 @@ def words() -> Column[str]:
 
 
 def key(*, nullable: bool = False) -> Column[str]:
-    """A column of an index for text that others choose."""
+    """An indexed column for text from outside."""
     return Column(KeyText, nullable=nullable)
 
 

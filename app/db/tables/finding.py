@@ -1,4 +1,4 @@
-"""How messages are found: their texts and their threads."""
+"""Search and threading: the texts of messages and their threads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from app.db.tables.columns import ROW_ID, big, key, octets, table_of, words
 
 
 class SearchTextRow(SQLModel, table=True):
-    """The text of a message, folded for search, as long as its row in `message` is there.
+    """The text of a message, folded for search, as long as its row in `message` exists.
 
-    On SQLite the trigram index `search_trigram` stands on it, kept by triggers; on PostgreSQL trigram indexes of
-    pg_trgm, where that is to be had. `id` is the account's stretch of numbers (`search_range`) and a count, so that
-    the index finds an account's rows together. `shown` is compressed: what a reader sees, for highlights.
+    On SQLite it is indexed by `search_trigram`, which triggers maintain; on PostgreSQL by trigram indexes of pg_trgm,
+    if available. `id` is in the account's range of numbers (`search_range`), so that the index finds an account's
+    rows together. `shown` is compressed: the readable text, for highlights.
     """
 
     __tablename__ = "search_text"
@@ -33,7 +33,7 @@ class SearchTextRow(SQLModel, table=True):
 
 
 class ThreadLinkRow(SQLModel, table=True):
-    """Which thread a Message-ID belongs to, whether or not that message is here: a reply may arrive before it."""
+    """The thread of a Message-ID, whether or not the message is in the index: a reply may arrive before it."""
 
     __tablename__ = "thread_link"
     __table_args__ = (PrimaryKeyConstraint("account_id", "message_id_header"),)
@@ -44,7 +44,7 @@ class ThreadLinkRow(SQLModel, table=True):
 
 
 class ThreadAliasRow(SQLModel, table=True):
-    """A thread that turned out to be another one. `into_id` never has an alias itself."""
+    """A thread that was merged into another. `into_id` never has an alias itself."""
 
     __tablename__ = "thread_alias"
     __table_args__ = (

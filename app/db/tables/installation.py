@@ -1,4 +1,4 @@
-"""What is known of the installation as a whole."""
+"""Facts about the installation as a whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.db.tables.columns import big, table_of, words
 
 
 class InstallationRow(SQLModel, table=True):
-    """The only row of its table. The epoch is kept outside the database too: see `db.epoch`."""
+    """The only row of its table. The epoch is also stored outside the database: see `db.epoch`."""
 
     __tablename__ = "installation"
 
@@ -18,7 +18,7 @@ class InstallationRow(SQLModel, table=True):
     tick: int = Field(sa_column=big())
     """Grows while the database changes."""
     restored_at_ms: int = Field(sa_column=big())
-    """When the last restore was made; 0 when there was none."""
+    """When the last restore was made; 0 if there was none."""
     key_id: str = Field(sa_column=words())
     """The id of the newest master key, in hexadecimal: it signs states and cursors."""
 

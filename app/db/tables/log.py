@@ -1,4 +1,4 @@
-"""The log of each account, what is remembered of what is gone, and who follows the log."""
+"""The event log of each account, tombstones, and the consumers of the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from app.db.tables.columns import big, key, octets, table_of, words
 
 
 class EventRow(SQLModel, table=True):
-    """The log. `body` is the CloudEvents object as JSON; the columns before it are what the IMAP server replays."""
+    """The log.
+
+    `body` is the CloudEvents object as JSON; the columns before it are those that the IMAP server replays.
+    """
 
     __tablename__ = "event"
     __table_args__ = (PrimaryKeyConstraint("account_id", "seq"),)
@@ -27,7 +30,7 @@ class EventRow(SQLModel, table=True):
 
 
 class TombstoneRow(SQLModel, table=True):
-    """What is not where it was: a message that left mailboxes (for others, or for good), or a mailbox that is gone.
+    """The removal of a message from mailboxes (by a move or a deletion), or of a mailbox.
 
     `seq` is the number of its event. `mailbox_ids` (JSON) is where a message was before; None for a mailbox itself.
     """
@@ -44,7 +47,7 @@ class TombstoneRow(SQLModel, table=True):
 
 
 class DepartedRow(SQLModel, table=True):
-    """A message of another mail server that is here no more: under its `origin_id` it comes back as what it was."""
+    """A removed message of an external account: if its `origin_id` comes back, it keeps its message id."""
 
     __tablename__ = "departed"
     __table_args__ = (
@@ -57,12 +60,12 @@ class DepartedRow(SQLModel, table=True):
     message_id: str
     origin_id: str = Field(sa_column=key())
     is_told: bool
-    """Whether its end had an event of its own."""
+    """Whether its removal had an event of its own."""
     at_ms: int = Field(sa_column=big())
 
 
 class ConsumerRow(SQLModel, table=True):
-    """How far a named subscriber has acknowledged an account's log."""
+    """The last event of an account's log that a named consumer has acknowledged."""
 
     __tablename__ = "consumer"
     __table_args__ = (PrimaryKeyConstraint("account_id", "owner", "name"),)

@@ -1,4 +1,4 @@
-"""Mailboxes, messages, and what is kept of them: every key begins with account_id."""
+"""Mailboxes, messages, and their details: every key begins with account_id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 from app.db.tables.columns import big, key, octets, table_of, words
 
 UNINDEXED = "text_state <> 1"
-"""What the partial index of messages outside of the full-text index holds; its queries must say it literally."""
+"""The condition of the partial index of messages outside the full-text index; queries must repeat it literally."""
 
 
 class MailboxRow(SQLModel, table=True):
@@ -36,11 +36,11 @@ class MailboxRow(SQLModel, table=True):
     is_selectable: bool = True
     is_complete: bool = False
     is_newcomer: bool = False
-    """It appeared when its account's mail was known: until it is complete it may hold what was moved there."""
+    """It appeared after its account was synced: until it is complete, it may contain moved messages."""
     origin_id: str | None = None
-    """Its MAILBOXID (RFC 8474) where the origin gives one: it lives on through a rename."""
+    """Its MAILBOXID (RFC 8474) if the server supports it; it survives a rename."""
     problem: str | None = Field(sa_column=Column(Text, nullable=True))
-    """Why some of it cannot be read from its origin."""
+    """Why part of it cannot be read from its server."""
     created_seq: int = Field(sa_column=big())
     changed_seq: int = Field(sa_column=big())
     reset_seq: int = Field(sa_column=big())
@@ -48,7 +48,7 @@ class MailboxRow(SQLModel, table=True):
     forgotten_seq: int = Field(sa_column=big())
     """Tombstones of its messages up to this number have been trimmed."""
     uidl_eras: str | None = Field(sa_column=Column(Text, nullable=True))
-    """JSON: [UIDNEXT, UIDVALIDITY] at each restore; UIDLs of messages from before it are of that UIDVALIDITY."""
+    """JSON: [UIDNEXT, UIDVALIDITY] at each restore; UIDLs of earlier messages use that UIDVALIDITY."""
 
 
 class SubscribedNameRow(SQLModel, table=True):
@@ -62,7 +62,10 @@ class SubscribedNameRow(SQLModel, table=True):
 
 
 class MessageRow(SQLModel, table=True):
-    """A message in a mailbox: what lists, searches and the IMAP server read by the hundred. The rest is in detail."""
+    """A message in a mailbox: the columns that lists, searches and the IMAP server read by the hundred.
+
+    Others are in detail.
+    """
 
     __tablename__ = "message"
     __table_args__ = (
@@ -102,7 +105,9 @@ class MessageRow(SQLModel, table=True):
     flags_seq: int = Field(sa_column=big())
     other_seq: int = Field(sa_column=big())
     changed_seq: int = Field(sa_column=big())
-    """When it came, last moved, last changed its flags, anything else, and anything at all."""
+    """The numbers of the events that created it, last moved it, changed its flags, changed anything else, and
+    anything at all.
+    """
     flags: str = Field(sa_column=words())
     received_at_ms: int = Field(sa_column=big())
     size_bytes: int = Field(sa_column=big())
@@ -114,7 +119,7 @@ class MessageRow(SQLModel, table=True):
     blob: str | None = None
     preview: str | None = Field(sa_column=Column(Text, nullable=True))
     text_state: int = Field(0, sa_column=big())
-    """TextState: how far its text has come into `search_text`."""
+    """TextState: whether its text is in `search_text`."""
     subject_folded: str = Field(sa_column=words())
     from_folded: str = Field(sa_column=words())
     to_folded: str = Field(sa_column=words())
@@ -122,13 +127,13 @@ class MessageRow(SQLModel, table=True):
     bcc_folded: str = Field(sa_column=words())
     summary: bytes = Field(sa_column=octets(nullable=False))
     further: int = Field(sa_column=big())
-    """How many rows of placement are this message's."""
+    """The number of its rows in placement."""
     saved_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
-    """When it came into its mailbox; None where another mail server numbers it, or where that was not kept."""
+    """When it was saved to its mailbox; None for external accounts, or if unknown."""
 
 
 class PlacementRow(SQLModel, table=True):
-    """A further place of a message that is in several mailboxes at once, as on Gmail; its own row tells the first."""
+    """A further place of a message that is in several mailboxes at once, as on Gmail; its own row has the first."""
 
     __tablename__ = "placement"
     __table_args__ = (
@@ -146,7 +151,10 @@ class PlacementRow(SQLModel, table=True):
 
 
 class DetailRow(SQLModel, table=True):
-    """The rest of a message, read one at a time. The `imap_` columns are what our own IMAP server answers."""
+    """Further data of a message, read for one at a time.
+
+    The `imap_` columns are responses of the embedded IMAP server.
+    """
 
     __tablename__ = "detail"
     __table_args__ = (PrimaryKeyConstraint("account_id", "id"),)
@@ -160,14 +168,15 @@ class DetailRow(SQLModel, table=True):
     imap_envelope: bytes | None = Field(sa_column=octets())
     imap_body_structure: bytes | None = Field(sa_column=octets())
     digest: str | None = None
-    """Of its bytes, once they were read: what proves that a message found elsewhere is this one."""
+    """The digest of its bytes, if they were read: it proves that a message found elsewhere is the same."""
 
 
 class Pop3MessageRow(SQLModel, table=True):
-    """The ledger of a POP3 account: what its server holds or held, by unique id; message numbers mean nothing here.
+    """The ledger of a POP3 account: the messages that its server has or had, by unique id.
 
-    `ordinal` counts messages that share a unique id, or, where the server gives none, a header. Hashes are SHA-256
-    in hex; `content_hash` names the blob. `stored_at_ms` is 0 until the message is stored here.
+    Message numbers are not stored. `ordinal` counts messages that share a unique id or, if the server has none, a
+    header. Hashes are SHA-256 in hex; `content_hash` names the blob. `stored_at_ms` is 0 until the message is stored
+    in Postgate.
     """
 
     __tablename__ = "pop3_message"

@@ -1,4 +1,4 @@
-"""What callers asked for: submissions, and answers that are given again."""
+"""Requests of callers: submissions, and stored answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from app.db.tables.columns import key as key_column
 
 
 class SubmissionRow(SQLModel, table=True):
-    """A message to send. `recipients` is JSON; `phase` says how far the running attempt came (a crash reads it)."""
+    """A message to send.
+
+    `recipients` is JSON; `phase` is the progress of the running attempt, for use after a crash.
+    """
 
     __tablename__ = "submission"
     __table_args__ = (
@@ -39,9 +42,9 @@ class SubmissionRow(SQLModel, table=True):
 
 
 class IdempotencyRow(SQLModel, table=True):
-    """The answer to a request that must not be done twice. `scope` is who asks, method and path.
+    """The answer to a request that must not be executed twice. `scope` is the caller, method and path.
 
-    `claim` and `lease_until_ms`: which attempt runs, and until when its process counts as alive.
+    `claim` and `lease_until_ms`: the running attempt, and until when its process counts as alive.
     """
 
     __tablename__ = "idempotency"
@@ -51,18 +54,18 @@ class IdempotencyRow(SQLModel, table=True):
     key: str = Field(sa_column=key_column())
     payload_hash: str
     status: int | None = None
-    """HTTP status of the stored answer; None while the request runs."""
+    """HTTP status of the stored answer; None while the request is running."""
     answer: bytes | None = Field(sa_column=octets())
     is_encrypted: bool = False
     facts: str = Field(sa_column=words())
-    """JSON: what a retry after a crash must look for."""
+    """JSON: the facts that a retry after a crash needs."""
     claim: int = Field(sa_column=big())
     lease_until_ms: int = Field(sa_column=big())
     created_at_ms: int = Field(sa_column=big())
 
 
 class CommitMarkRow(SQLModel, table=True):
-    """A durable transaction on PostgreSQL: its row says that it is committed, where the answer to COMMIT was lost.
+    """A durable transaction on PostgreSQL: its row proves that it is committed if the answer to COMMIT was lost.
 
     `id` begins with the time in ms, in 13 digits.
     """

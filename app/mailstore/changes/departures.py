@@ -65,8 +65,9 @@ class Departures:
         await self._keep(_REMEMBER, is_told=True, ids=json_list(list(ids)))
 
     async def remember_all(self, mailbox_id: MailboxId) -> None:
-        """Record the messages of a mailbox that is removed, without their own events. Call it before their rows
-        are deleted.
+        """Record the messages of a mailbox that is removed, without their own events.
+
+        Call it before their rows are deleted.
         """
         await self._keep(_REMEMBER_ALL, is_told=False, mailbox_id=mailbox_id)
 

@@ -1,5 +1,4 @@
-"""Messages that are in several mailboxes at once, as on Gmail: their placements, and the events of changed
-placements.
+"""Messages in several mailboxes at once, as on Gmail: their placements, and the events when these change.
 
 A message's row holds its first place, table `placement` the others. The first place is the mailbox that a user would
 move it from: INBOX before a user's label, and these before mailboxes that collect mail by themselves.

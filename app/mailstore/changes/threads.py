@@ -117,7 +117,7 @@ class Threads:
         self._into: dict[ThreadId, ThreadId] = {}
         """Threads that were merged into another in this change."""
         self._stored: set[ThreadId] = set()
-        """The threads that existed before it, as far as it concerns them."""
+        """The threads of before this change that it reads."""
         self._told: set[ThreadId] = set()
 
     async def assign(self, arrived: Sequence[Arrived]) -> list[ThreadId]:

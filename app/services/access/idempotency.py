@@ -89,8 +89,9 @@ class Attempt:
         self.facts = facts
 
     async def record(self, transaction: Transaction, answer: Answer) -> None:
-        """Store the answer in the transaction of the change. Raises IdempotencyRunning as `note`; nothing is
-        written then.
+        """Store the answer in the transaction of the change.
+
+        Raises IdempotencyRunning as `note`; nothing is written then.
         """
         if self.claim is None:
             return
@@ -107,8 +108,9 @@ Work = Callable[[Attempt], Awaitable[Answer]]
 
 
 class Idempotency:
-    """The stored answers. `is_alone`: no other process uses this database, so a request not running here is not
-    running.
+    """The stored answers.
+
+    `is_alone`: no other process uses this database, so a request not running here is not running.
     """
 
     def __init__(self, database: Database, vault: Vault, *, is_alone: bool = False) -> None:
@@ -221,8 +223,9 @@ class Idempotency:
             log.warning("claim_not_released", error=error.code)
 
     def _marks(self, payload_hash: str) -> list[str]:
-        """Return a keyed hash of the payload for each key: from a plain hash, passwords in the payload could be
-        guessed.
+        """Return a hash of the payload for each signing key.
+
+        An unkeyed hash would allow guessing passwords in the payload.
         """
         return [hmac.digest(key, payload_hash.encode(), "sha256").hex() for key in self._keys]
 

@@ -71,8 +71,9 @@ class Logins:
         return login
 
     async def hash(self, password: str, *, address: str | None = None) -> str:
-        """Return the argon2id hash of a new password; `address` as in `HashQueue.run`. Raises InvalidRequest,
-        RateLimited.
+        """Return the argon2id hash of a new password; `address` as in `HashQueue.run`.
+
+        Raises InvalidRequest, RateLimited.
         """
         if not 1 <= len(password) <= PASSWORD_LIMIT_CHARS:
             raise InvalidRequest.at("/password", f"A password must have 1 to {PASSWORD_LIMIT_CHARS} characters")

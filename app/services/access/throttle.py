@@ -54,8 +54,9 @@ class Attempt:
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The attempts at an account, from an address, or at an account from an address. `is_limited`: refuse after
-    too many.
+    """The attempts at an account, from an address, or at an account from an address.
+
+    `is_limited`: refuse after too many.
     """
 
     is_limited: bool

@@ -40,8 +40,9 @@ class Tickets:
         return ticket
 
     async def redeem(self, ticket: str, address: str | None) -> Caller:
-        """Redeem a ticket, which works once. Raises NotAuthenticated if it is unknown, used or expired, or its
-        token is.
+        """Redeem a ticket, which works once.
+
+        Raises NotAuthenticated if it is unknown, used or expired, or its token is.
         """
         if not is_secret(ticket):
             raise NotAuthenticated("The ticket is not valid")

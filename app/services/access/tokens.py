@@ -87,10 +87,9 @@ class Tokens:
         attempt: Attempt | None = None,
         answer: Callable[[TokenRecord, str], Answer] | None = None,
     ) -> tuple[TokenRecord, str]:
-        """Create a token. Return its record and its secret, which is never shown again. Raises InvalidRequest with a
-        pointer.
+        """Create a token. Return its record and its secret, which is never shown again.
 
-        `answer` is stored with `attempt` in the same transaction.
+        Raises InvalidRequest with a pointer. `answer` is stored with `attempt` in the same transaction.
         """
 
         async def work(transaction: Transaction) -> tuple[TokenRecord, str]:

@@ -122,9 +122,7 @@ class Accounts:
     async def incomplete(
         self, account_ids: Sequence[AccountId], caller: Caller
     ) -> dict[AccountId, list[IncompleteMailbox]]:
-        """Return the mailboxes that could not be read completely from their servers, as far as the caller may see
-        them.
-        """
+        """Return the mailboxes, visible to the caller, that could not be read completely from their servers."""
         found = await IncompleteReader(self._database).of(account_ids)
         return {id_: [item for item in those if caller.sees_mailbox(item.id)] for id_, those in found.items()}
 
@@ -179,11 +177,11 @@ class Accounts:
         attempt: Attempt | None = None,
         answer: Callable[[Account], Answer] | None = None,
     ) -> Account:
-        """Add an account. With `is_verified` its logins are tried first, within 10 s; if one fails, nothing is
-        stored.
+        """Add an account.
 
-        `answer` is stored with `attempt` in the same transaction. Raises InvalidRequest, AddressNotAllowed,
-        LoginRefused, Unreachable, AlreadyExists, NotSupported, NotPermitted.
+        With `is_verified` its logins are tried first, within 10 s; if one fails, nothing is stored. `answer` is
+        stored with `attempt` in the same transaction. Raises InvalidRequest, AddressNotAllowed, LoginRefused,
+        Unreachable, AlreadyExists, NotSupported, NotPermitted.
         """
         self.check_addition(by)
         email = validate_address(new.email, "/email")
@@ -256,10 +254,10 @@ class Accounts:
                 raise
 
     async def update(self, account_id: AccountId, changes: AccountChanges, *, is_verified: bool = True) -> Account:
-        """Change the name, the servers or the password. New servers are tried first. Raises as `add`, and
-        AccountNotFound.
+        """Change the name, the servers or the password. New servers are tried first.
 
-        A new password, host or user name ends the account's sign-in sessions and mail sessions.
+        Raises as `add`, and AccountNotFound. A new password, host or user name ends the account's sign-in sessions
+        and mail sessions.
         """
         kind, known = await self.servers(account_id)
         if changes.servers is not None and kind is AccountKind.EMBEDDED:
@@ -345,8 +343,9 @@ class Accounts:
         ends_sign_ins: bool = False,
         metadata: AccountChanges = NO_CHANGES,
     ) -> None:
-        """Change columns. With `servers`, the account keeps only the grant that they use. `metadata` has metadata
-        changes.
+        """Change columns. With `servers`, the account keeps only the grant that they use.
+
+        `metadata` has metadata changes.
         """
 
         async def work(transaction: Transaction) -> None:

@@ -60,8 +60,9 @@ class InitialListing:
         await self.take_list(await self._backends.of(account_id), account_id)
 
     async def take_list(self, backend: MailBackend, account_id: AccountId) -> Mapping[str, OriginMailbox]:
-        """Write the mailboxes that the server lists, and where the initial sync of each begins. Return the list
-        by name.
+        """Write the mailboxes that the server lists, and where the initial sync of each begins.
+
+        Return the list by name.
         """
         listed = await backend.list_mailboxes()
         await take_first_list(Mirror(account_id, self._index, self._reader, backend), listed)

@@ -42,8 +42,9 @@ class Polling:
         self._bus = bus
 
     async def poll(self, account_id: AccountId, caller: Caller, wait_seconds: float) -> Polled:
-        """Poll the server now. Raises NotSupported for an account that is not POP3; LoginRefused if polling has
-        stopped.
+        """Poll the server now.
+
+        Raises NotSupported for an account that is not POP3; LoginRefused if polling has stopped.
         """
         account = await self._accounts.get(account_id)
         if account.kind is not AccountKind.POP3:

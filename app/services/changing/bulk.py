@@ -63,10 +63,10 @@ class Bulk:
         self._names = MailboxNames(reader)
 
     async def matching(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> list[MessageId]:
-        """Return the ids of the messages that match a filter. Raises TooLarge if there are more than can be changed
-        at once.
+        """Return the ids of the messages that match a filter.
 
-        Raises SearchIncomplete if a text condition could not be checked for every message, so that none is skipped.
+        Raises TooLarge if there are more than can be changed at once. Raises SearchIncomplete if a text condition
+        could not be checked for every message, so that none is skipped.
         """
         tree = await self._names.resolved(account_id, caller, tree)
         answered = await self._texts.whole(account_id, caller, limited_to(tree, caller))
@@ -76,8 +76,9 @@ class Bulk:
         return ids
 
     async def move(self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str) -> BulkResult:
-        """Move messages. Safe to repeat: a message already in the target is unchanged. Raises MailboxNotFound,
-        Conflict.
+        """Move messages. Safe to repeat: a message already in the target is unchanged.
+
+        Raises MailboxNotFound, Conflict.
         """
         return await self.change(account_id, caller, ids, Change(mailbox_id=mailbox_id))
 
@@ -171,8 +172,9 @@ class Bulk:
     async def _act(
         self, account_id: AccountId, group: Sequence[Message], act: Act, result: BulkResult
     ) -> tuple[Delta, Applied]:
-        """Run `act` on a group and write what the mail server confirmed. An error applies to each message of the
-        group.
+        """Run `act` on a group and write what the mail server confirmed.
+
+        An error applies to each message of the group.
         """
         lost = next((item for item in result.errors.values() if isinstance(item, Unreachable | Throttled)), None)
         if not group or lost is not None:

@@ -19,8 +19,9 @@ LOOKED_AT = 1_000
 
 
 async def note_mark(attempt: Attempt, backend: MailBackend, mailbox: Mailbox) -> None:
-    """Note the mark after which this request's messages arrive, unless an earlier attempt has. Raises
-    MailServerError.
+    """Note the mark after which this request's messages arrive, unless an earlier attempt has.
+
+    Raises MailServerError.
     """
     if attempt.claim is None or _UID_NEXT in attempt.facts:
         return

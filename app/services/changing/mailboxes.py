@@ -28,8 +28,9 @@ NAME_LIMIT_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class MailboxChanges:
-    """Changes; None keeps a value. `is_moved` and `is_role_set` distinguish a parent or role of None from an
-    absent one.
+    """Changes; None keeps a value.
+
+    `is_moved` and `is_role_set` distinguish a parent or role of None from an absent one.
     """
 
     name: str | None = None
@@ -103,10 +104,10 @@ class Mailboxes:
         attempt: Attempt,
         answer_for: AnswerFor,
     ) -> Answer:
-        """Create a mailbox, once in all attempts. Raises AlreadyExists, InvalidRequest, NotPermitted,
-        MailServerError.
+        """Create a mailbox, once in all attempts.
 
-        For embedded accounts, the mailbox and the answer are written in one transaction.
+        Raises AlreadyExists, InvalidRequest, NotPermitted, MailServerError. For embedded accounts, the mailbox and
+        the answer are written in one transaction.
         """
         self.check_creation(caller)
         path = await self._path(account_id, new.name, new.parent_id)

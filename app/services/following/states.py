@@ -55,8 +55,9 @@ class States:
         self._epoch = epoch
 
     def issue(self, account_id: AccountId, position: Position, base_seq: int | None = None) -> str:
-        """Return the state of a position in an account's log. `base_seq`: as in StatePosition, if there are more
-        changes.
+        """Return the state of a position in an account's log.
+
+        `base_seq`: as in StatePosition, if there are more changes.
         """
         text = f"{position.seq}-{position.at_ms:x}" + ("" if base_seq is None else f"-{base_seq}")
         return f"{text}.{self._sign(self._keys[0], 'state', account_id, text)}"

@@ -1,4 +1,4 @@
-"""The wishes of one subscriber of the stream, and its positions. Pure except for reading positions."""
+"""What one subscriber of the stream wants to receive, and its positions. Pure except for reading positions."""
 
 from __future__ import annotations
 

@@ -124,8 +124,9 @@ class OAuthApps:
         attempt: Attempt | None = None,
         answer: Callable[[OAuthApp], Answer] | None = None,
     ) -> OAuthApp:
-        """Register an app. `answer` is stored with `attempt`. Raises InvalidRequest, AddressNotAllowed with a
-        pointer.
+        """Register an app. `answer` is stored with `attempt`.
+
+        Raises InvalidRequest, AddressNotAllowed with a pointer.
         """
         endpoints = await self._endpoints(provider, order)
         preset = PROVIDERS.get(provider)

@@ -207,8 +207,9 @@ def _is_token(value: object) -> bool:
 
 
 def _email(id_token: object) -> str | None:
-    """Return the address in an ID token that came directly from its issuer, so that its signature need not be
-    checked (OpenID Connect Core §3.1.3.7, 6).
+    """Return the address in an ID token.
+
+    It came directly from its issuer, so its signature need not be checked (OpenID Connect Core §3.1.3.7, 6).
     """
     if not isinstance(id_token, str) or len(id_token) > MAX_TOKEN_CHARS:
         return None

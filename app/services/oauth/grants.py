@@ -164,11 +164,11 @@ class Grants:
 
     @asynccontextmanager
     async def trial(self, consent: Consent | None) -> AsyncIterator[GrantTokens | None]:
-        """Store a new grant while its logins are tried. If the block fails, remove it, unless an account has it by
-        then.
+        """Store a new grant while its logins are tried.
 
-        It is stored first, so that tokens renewed during the trial are not lost. A caller that is cancelled while the
-        account is being committed fails too, but the account exists, and keeps its grant.
+        If the block fails, remove it, unless an account has it by then. It is stored first, so that tokens renewed
+        during the trial are not lost. A caller that is cancelled while the account is being committed fails too, but
+        the account exists, and keeps its grant.
         """
         if consent is None:
             yield None
@@ -245,8 +245,7 @@ class Grants:
             task.exception()  # raised in all waiting callers; there may be none left
 
     async def close(self) -> None:
-        """Wait for running renewals, which end within their deadlines, then for revocations and for tokens to be
-        stored.
+        """Wait for running renewals, which have deadlines, then for revocations and for tokens to be stored.
 
         The caller sets a limit: the database may be unavailable.
         """

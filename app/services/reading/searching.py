@@ -78,8 +78,9 @@ class Searching:
         self._names = MailboxNames(reader)
 
     async def page(self, caller: Caller, account_ids: Sequence[str] | None, order: ListOrder) -> SearchPage:
-        """Return a page over these accounts, or all that the caller sees. Raises AccountNotFound, InvalidRequest
-        for too many.
+        """Return a page over these accounts, or all that the caller sees.
+
+        Raises AccountNotFound, InvalidRequest for too many.
         """
         ids = await self._ids(caller, account_ids)
         fingerprint = fingerprint_of(order, account_ids)

@@ -179,8 +179,9 @@ class Views:
         view: View,
         tree: Filter = ALL,
     ) -> list[bytes]:
-        """Return the objects of a list, in its order, omitting messages removed meanwhile. `tree`: the list's
-        filter.
+        """Return the objects of a list, in its order, omitting messages removed meanwhile.
+
+        `tree`: the list's filter.
         """
         if view.is_prepared:
             items = [shown_summary(seen_summary(message.summary, caller.mailbox_ids)) for message in found]

@@ -67,8 +67,9 @@ async def _reported_on(transaction: Transaction, account_id: AccountId, report: 
 
 
 def _settled(recipient: Recipient, reported: Sequence[Reported], *, is_only: bool) -> Recipient:
-    """Return a recipient with its reported state. If both sides have one recipient, addresses may differ
-    (forwarding).
+    """Return a recipient with its reported state.
+
+    If both sides have one recipient, addresses may differ (forwarding).
     """
     if recipient.status not in UNSETTLED:
         return recipient

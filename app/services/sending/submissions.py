@@ -180,8 +180,8 @@ class Submissions:
         after: tuple[int, str] | None,
         metadata: Metadata | None = None,
     ) -> tuple[list[SubmissionState], tuple[int, str] | None]:
-        """Return submissions that the caller sees, newest first, after (created_at_ms, id); and where the next page
-        begins.
+        """Return submissions that the caller sees, newest first, after (created_at_ms, id), and the next page's
+        start.
 
         With `metadata`, only submissions with it. A page may have fewer than `limit` though more follow.
         """

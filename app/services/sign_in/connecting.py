@@ -104,9 +104,7 @@ class OpenConnectSession:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The parameters that an authorization server sent back through the browser (RFC 6749 §4.1.2), and its issuer
-    (RFC 9207).
-    """
+    """An authorization response that came back through the browser (RFC 6749 §4.1.2), with its issuer (RFC 9207)."""
 
     state: str = field(repr=False)
     issuer: str | None = None
@@ -196,8 +194,9 @@ class Connecting:
             raise InvalidRequest.at("/redirect_url", "Neither the OAuth app nor this installation allows this URL")
 
     async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
-        """Return the kind of the account to reconnect, or of the new one. Raises AccountNotFound, NotPermitted,
-        InvalidRequest.
+        """Return the kind of the account to reconnect, or of the new one.
+
+        Raises AccountNotFound, NotPermitted, InvalidRequest.
         """
         if (account_id := order.account_id) is None:
             if by.is_limited:
@@ -214,8 +213,9 @@ class Connecting:
     # ---- visiting
 
     async def enter(self, secret: str) -> tuple[OpenConnectSession, str]:
-        """Open the link for the first time. Return the session and the browser's secret. Raises
-        ConnectSessionNotFound.
+        """Open the link for the first time. Return the session and the browser's secret.
+
+        Raises ConnectSessionNotFound.
         """
         secret_hash, browser = hash_secret(secret[:SECRET_LIMIT_CHARS]), new_secret()
 

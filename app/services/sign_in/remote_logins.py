@@ -56,8 +56,9 @@ class RemoteLogins:
         return login
 
     async def _known(self, email: str, password: str) -> Login | None:
-        """Return the first account of this address that the password opens, None if it has none. Raises
-        LoginRefused.
+        """Return the first account of this address that the password opens, None if it has none.
+
+        Raises LoginRefused.
         """
         refused: LoginRefused | None = None
         for id_ in await directory.remote_at(self._database, email, ACCOUNTS_LIMIT):

@@ -99,8 +99,9 @@ class Sessions:
     async def refresh(
         self, refresh_token: str, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
     ) -> SignedIn:
-        """Return the next pair; `answer` is stored with `attempt`. Raises NotAuthenticated for an unknown, used
-        or ended token.
+        """Return the next pair; `answer` is stored with `attempt`.
+
+        Raises NotAuthenticated for an unknown, used or ended token.
         """
         secret_hash = hash_secret(refresh_token[:SECRET_LIMIT_CHARS])
 
@@ -126,8 +127,9 @@ class Sessions:
         return outcome
 
     async def sign_out(self, caller: Caller) -> None:
-        """End a session by one of its own tokens, with all tokens that it created. Raises NotFound for any other
-        token.
+        """End a session by one of its own tokens, with all tokens that it created.
+
+        Raises NotFound for any other token.
         """
         if (family := caller.family) is None or not caller.is_sign_in:
             raise NotFound("The token does not belong to a session")

@@ -45,8 +45,9 @@ async def verified(domain: str, probe: Probe) -> list[Offer]:
 
 
 def greeting_probe(guard: NetGuard, tls: ssl.SSLContext) -> Probe:
-    """Return a probe that connects to a checked address, by TLS with a valid certificate if implicit, and reads
-    the greeting.
+    """Return a probe that reads the greeting of a server at a checked address.
+
+    If TLS is implicit, the certificate must be valid.
     """
 
     async def probe(offer: Offer) -> bool:

@@ -34,9 +34,7 @@ class Names:
         self._resolver: Resolver | None = None
 
     async def services(self, domain: str) -> list[Offer]:
-        """Return the servers in a domain's SRV records, best first; none for a service that the domain says it
-        lacks.
-        """
+        """Return the servers in a domain's SRV records, best first, without services that the domain denies."""
         asked = [self._records(f"{name}._tcp.{domain}", "SRV") for name, _, _ in SERVICES]
         offers: list[Offer] = []
         for (_, protocol, security), records in zip(SERVICES, await asyncio.gather(*asked), strict=True):
