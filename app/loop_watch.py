@@ -95,7 +95,7 @@ class LoopWatch:
     @staticmethod
     def _count(name: str, seconds: float, stack: list[str]) -> None:
         _HELD.labels(name).inc()
-        log.warning("loop_held", callback=name, cpu_ms=round(seconds * 1000), at=stack)
+        log.warning("loop_blocked", callback=name, cpu_ms=round(seconds * 1000), at=stack)
 
 
 def name_of(handle: asyncio.Handle) -> str:

@@ -64,7 +64,7 @@ async def test_the_log_names_the_place(capsys: pytest.CaptureFixture[str]) -> No
     await asyncio.create_task(greedy_task())
 
     text = "".join(capsys.readouterr())
-    assert "loop_held" in text
+    assert "loop_blocked" in text
     assert "use_cpu" in text
 
 

@@ -1,4 +1,4 @@
-"""Adding a message to a mailbox: APPEND, and how its UID is found where the server doesn't tell it."""
+"""Appends messages to mailboxes, and finds their UIDs if the server does not report them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ async def append(
     flags: Flags,
     received_at_ms: int | None,
 ) -> int:
-    """Add a message; returns its UID. Raises MailboxNotFound, TooLarge, ServerRefused."""
+    """Append a message and return its UID. Raises MailboxNotFound, TooLarge, ServerRefused."""
     _check_limit(session, size_bytes)
     has_uidplus = session.has("UIDPLUS") or session.has("IMAP4REV2")
     before = 0 if has_uidplus else (await session.select(target))[0].uid_next
     has_utf8_headers = False
     if session.has("UTF8=ACCEPT"):
-        has_utf8_headers, content = await _look_at_header(content)
-    asked = commands.append(
+        has_utf8_headers, content = await _check_header(content)
+    command = commands.append(
         target,
         size_bytes,
         flags=sorted(flags),
@@ -38,18 +38,18 @@ async def append(
         utf8_headers=has_utf8_headers,
         is_utf8=session.is_utf8,
     )
-    completion = check_target(await session.upload(asked, content))
+    completion = check_target(await session.upload(command, content))
     for code in session.codes(completion, "APPENDUID"):
-        with suppress(ServerProtocolError):  # one that cannot be is not believed: the message is looked for
+        with suppress(ServerProtocolError):  # an invalid UID is ignored: the message is searched for
             (uid,) = uid_set(code.appended.uids[-1:]).numbers(1)
             return uid
     return await _find_appended(session, target, before, size_bytes)
 
 
-async def _look_at_header(content: AsyncIterator[bytes]) -> tuple[bool, AsyncIterator[bytes]]:
-    """Whether the header holds bytes that aren't ASCII, and the same content whole.
+async def _check_header(content: AsyncIterator[bytes]) -> tuple[bool, AsyncIterator[bytes]]:
+    """Whether the header contains non-ASCII bytes, and the complete content.
 
-    A server with UTF8=ACCEPT refuses them unless they are announced (RFC 6855 §4).
+    A server with UTF8=ACCEPT refuses non-ASCII headers unless the command announces them (RFC 6855 §4).
     """
     start = b""
     async for piece in content:
@@ -69,14 +69,14 @@ def _check_limit(session: Session, size_bytes: int) -> None:
     for name in session.capabilities:
         limit = name.removeprefix("APPENDLIMIT=")
         if limit != name and limit.isascii() and limit.isdigit() and size_bytes > int(limit):
-            raise TooLarge(f"The mail server takes messages of up to {limit} bytes")
+            raise TooLarge(f"The mail server accepts messages of at most {limit} bytes")
 
 
 async def _find_appended(session: Session, target: str, before: int, size_bytes: int) -> int:
-    """The newest message that came since and has this size, or the only one that came."""
-    found = await session.fetch_since(target, before, ("UID", "RFC822.SIZE"))
-    came = [uid for uid in found if uid >= before]
-    uids = [uid for uid in came if found[uid].size_bytes == size_bytes]
-    if not (uids or len(came) == 1):  # the size that it tells may be wrong
+    """The UID of the newest message since then with this size, or of the only new message."""
+    messages = await session.fetch_since(target, before, ("UID", "RFC822.SIZE"))
+    new = [uid for uid in messages if uid >= before]
+    uids = [uid for uid in new if messages[uid].size_bytes == size_bytes]
+    if not (uids or len(new) == 1):  # the reported size may be wrong
         raise ServerRefused("The mail server accepted the message but does not list it")
-    return max(uids or came)
+    return max(uids or new)

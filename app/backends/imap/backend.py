@@ -1,4 +1,4 @@
-"""MailBackend by IMAP: one account on an external mail server."""
+"""MailBackend over IMAP, for one account on an external mail server."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from app.wire.imap.commands import KnownState
 from app.wire.imap.sets import SequenceSet
 
 LISTS_TRIED = 3
-"""How often the list is asked for, where the server ends the connection over some of it."""
+"""How often the list is requested if the server closes the connection at some of the mailboxes."""
 
 
 class Directory(Protocol):
-    """Finds the account's mailboxes by id: `MailboxReader` in production."""
+    """Finds the account's mailboxes by id. Production code passes a `MailboxReader`."""
 
     async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
         """Raises MailboxNotFound."""
@@ -54,7 +54,7 @@ class Directory(Protocol):
 
 
 class ImapBackend:
-    """See `MailBackend`. Opens connections when they are needed; `close` ends them."""
+    """Implements `MailBackend`. Opens connections on demand; `close` closes them."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class ImapBackend:
         return f"{self._origin.login.host.lower()}:{self._origin.login.port}"
 
     async def close(self) -> None:
-        """Close the working connections; a watch closes when its signals are no longer followed."""
+        """Close the working connections. A watch closes when its signals are no longer iterated."""
         await self._pool.close()
 
     async def verify(self) -> None:
-        """Connect and log in, nothing more."""
+        """Connect and log in."""
         async with self._pool.session():
             pass
 
@@ -96,26 +96,26 @@ class ImapBackend:
         return self.read_part(message, "", span)
 
     async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        place = await self._place(message)
+        selectable = await self._selectable(message)
         async with (
-            self._pool.session(place.name) as session,
-            aclosing(downloading.pieces(session, place, message.uid, section, span)) as pieces,
+            self._pool.session(selectable.name) as session,
+            aclosing(downloading.pieces(session, selectable, message.uid, section, span)) as pieces,
         ):
             async for piece in pieces:
                 yield piece
 
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
-        place = await self._place(message)
+        selectable = await self._selectable(message)
         return await self._pool.read(
-            place.name, lambda session: downloading.parts(session, place, message.uid, sections)
+            selectable.name, lambda session: downloading.parts(session, selectable, message.uid, sections)
         )
 
     async def contents(self, messages: Sequence[Message]) -> Mapping[int, bytes]:
         if not messages:
             return {}
-        place = await self._place(messages[0])
+        selectable = await self._selectable(messages[0])
         uids = _uids(messages)
-        return await self._pool.read(place.name, lambda session: downloading.contents(session, place, uids))
+        return await self._pool.read(selectable.name, lambda session: downloading.contents(session, selectable, uids))
 
     async def search(
         self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
@@ -123,9 +123,9 @@ class ImapBackend:
         key = searching.search_key(scope, value, uids)
 
         async def read(session: Session) -> Collection[int]:
-            found = await searching.search(session, mailbox.origin_name, key)
+            matches = await searching.search(session, mailbox.origin_name, key)
             check_validity(session, SelectableMailbox.of(mailbox))
-            return found
+            return matches
 
         return await self._pool.read(mailbox.origin_name, read)
 
@@ -137,10 +137,10 @@ class ImapBackend:
         name = mailbox.origin_name
         async with self._pool.session(name) as session:
             uid = await appending.append(session, name, content, size_bytes, flags, received_at_ms)
-            found = [row async for batch in rows(session, name, [uid]) for row in batch]
-            if not found:
+            stored = [row async for batch in rows(session, name, [uid]) for row in batch]
+            if not stored:
                 raise ServerRefused("The mail server accepted the message but does not list it")
-            return Confirmed(Delta(arrived=tuple(arrived(session, mailbox, row) for row in found)))
+            return Confirmed(Delta(arrived=tuple(arrived(session, mailbox, row) for row in stored)))
 
     async def store_flags(
         self,
@@ -154,38 +154,38 @@ class ImapBackend:
             return Confirmed(Delta())
         condition = None if unchanged_since is None else StoreCondition(unchanged_since, messages[0].flags)
         delta = Delta()
-        for mailbox, those in await self._by_mailbox(messages):
+        for mailbox, group in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
                 changed = await flagging.store_flags(
-                    session, SelectableMailbox.of(mailbox), _uids(those), add=add, remove=remove, condition=condition
+                    session, SelectableMailbox.of(mailbox), _uids(group), add=add, remove=remove, condition=condition
                 )
-            delta += flagged(mailbox, _uids(those), changed)
+            delta += flagged(mailbox, _uids(group), changed)
         return Confirmed(delta)
 
     async def move(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         delta = Delta()
-        for mailbox, those in await self._by_mailbox(messages):
+        for mailbox, group in await self._by_mailbox(messages):
             if mailbox.id != target.id:
                 async with self._pool.session(mailbox.origin_name) as session:
-                    delta += await moving.move(session, mailbox, those, target)
+                    delta += await moving.move(session, mailbox, group, target)
         return Confirmed(delta)
 
     async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         delta = Delta()
-        for mailbox, those in await self._by_mailbox(messages):
+        for mailbox, group in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
-                delta += await moving.copy(session, mailbox, those, target)
+                delta += await moving.copy(session, mailbox, group, target)
         return Confirmed(delta)
 
     async def expunge(self, messages: Sequence[Message]) -> Confirmed:
         delta = Delta()
-        for mailbox, those in await self._by_mailbox(messages):
+        for mailbox, group in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
                 known = await self._directory.mailboxes(self._account_id)
-                ended = await labels.remove_for_good(session, known, mailbox, _uids(those))
+                ended = await labels.expunge_via_trash(session, known, mailbox, _uids(group))
                 if ended is None:
-                    await removing.expunge(session, SelectableMailbox.of(mailbox), _uids(those))
-                    ended = Delta(removed=removed(mailbox, _uids(those)))
+                    await removing.expunge(session, SelectableMailbox.of(mailbox), _uids(group))
+                    ended = Delta(removed=removed(mailbox, _uids(group)))
             delta += ended
         return Confirmed(delta)
 
@@ -213,7 +213,7 @@ class ImapBackend:
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
         async def read(session: Session) -> Sequence[OriginMailbox]:
-            await session.leave_mailbox()  # its numbers would be those that the session has seen
+            await session.leave_mailbox()  # a selected mailbox reports the counts that the session has seen
             return await with_numbers(session, await list_mailboxes(session, with_ids=True))
 
         for _ in range(LISTS_TRIED - 1):
@@ -232,7 +232,7 @@ class ImapBackend:
             return (await searching.uids_of(session, name, within))[::-1][:count]  # newest first
 
         uids = await self._pool.read(name, read)
-        return [one async for batch in self.fetch(mailbox, uids) for one in batch]
+        return [message async for batch in self.fetch(mailbox, uids) for message in batch]
 
     async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
         async with aclosing(arrivals(self._pool, mailbox, uids)) as batches:
@@ -268,10 +268,10 @@ class ImapBackend:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Collection[int]:
-            # a search selects again: Courier goes on showing a mailbox that is open, though it was renamed or deleted
-            found = await searching.uids_of(session, name, SequenceSet.of(uids))
+            # a search selects the mailbox again: Courier keeps an open mailbox visible after it was renamed or deleted
+            present = await searching.uids_of(session, name, SequenceSet.of(uids))
             is_known = session.selected is not None and session.selected.uid_validity == mailbox.uid_validity
-            return found if is_known else ()
+            return present if is_known else ()
 
         return await self._pool.read(name, read)
 
@@ -279,11 +279,11 @@ class ImapBackend:
         known = KnownState(mailbox.uid_validity, mailbox.highest_modseq)
 
         async def read(session: Session) -> Changes:
-            since = await following.changes_since(session, mailbox.origin_name, known)
-            selected = since.selected
+            changes = await following.changes_since(session, mailbox.origin_name, known)
+            selected = changes.selected
             return Changes(
-                flags=since.flags,
-                vanished=since.vanished,
+                flags=changes.flags,
+                vanished=changes.vanished,
                 uid_validity=selected.uid_validity,
                 uid_next=selected.uid_next,
                 highest_modseq=selected.highest_modseq,
@@ -294,9 +294,9 @@ class ImapBackend:
     async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
         if not messages:
             return {}
-        place = await self._place(messages[0])
+        selectable = await self._selectable(messages[0])
         uids = _uids(messages)
-        return await self._pool.read(place.name, lambda session: previews_of(session, place.name, uids))
+        return await self._pool.read(selectable.name, lambda session: previews_of(session, selectable.name, uids))
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> ImapWatch:
         open_session = partial(self._origin.open, is_compressed=False)
@@ -312,16 +312,16 @@ class ImapBackend:
             session.close()
             raise
 
-    # ---- places
+    # ---- mailboxes of messages
 
-    async def _place(self, message: Message) -> SelectableMailbox:
+    async def _selectable(self, message: Message) -> SelectableMailbox:
         return SelectableMailbox.of(await self._directory.mailbox(self._account_id, message.mailbox_id))
 
     async def _by_mailbox(self, messages: Sequence[Message]) -> list[tuple[Mailbox, list[Message]]]:
         by_id: dict[MailboxId, list[Message]] = {}
         for message in messages:
             by_id.setdefault(message.mailbox_id, []).append(message)
-        return [(await self._directory.mailbox(self._account_id, id_), those) for id_, those in by_id.items()]
+        return [(await self._directory.mailbox(self._account_id, id_), group) for id_, group in by_id.items()]
 
 
 def _uids(messages: Sequence[Message]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the mail server confirmed, as facts for the index."""
+"""Converts results that the mail server confirmed to facts for the index."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def arrived(session: Session, mailbox: Mailbox, row: Row) -> Arrived:
 
 
 def flagged(mailbox: Mailbox, uids: Sequence[int], changed: Mapping[int, FetchedMessage]) -> Delta:
-    """Of these messages the flags that they have now (UID → message); those without are gone."""
+    """Facts for new flags (UID → message). UIDs without an entry in `changed` are removed."""
     return Delta(
         flagged=tuple(
             Flagged(Location(mailbox.id, uid), message.flags or frozenset(), message.modseq or 0)

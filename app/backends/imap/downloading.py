@@ -1,4 +1,4 @@
-"""The bytes of messages: one section as it arrives, however long it is; several small ones; whole small messages."""
+"""Downloads message content: one section as a stream, several small sections, or small messages as a whole."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PIECE_BYTES = 256 * 1024
 
 
 async def pieces(
-    session: Session, place: SelectableMailbox, uid: int, section: str, span: ByteRange = WHOLE
+    session: Session, mailbox: SelectableMailbox, uid: int, section: str, span: ByteRange = WHOLE
 ) -> AsyncGenerator[bytes, None]:
-    """A section's bytes in pieces of PIECE_BYTES at most. Raises MessageNotFound, PartNotFound."""
+    """A section's bytes in pieces of at most PIECE_BYTES. Raises MessageNotFound, PartNotFound."""
     is_empty = True
-    async with aclosing(stream(session, place.name, uid, BodySection(section, partial=_partial(span)))) as chunks:
+    async with aclosing(stream(session, mailbox.name, uid, BodySection(section, partial=_partial(span)))) as chunks:
         async for chunk in chunks:
-            check_validity(session, place)
+            check_validity(session, mailbox)
             for start in range(0, len(chunk), PIECE_BYTES):
                 is_empty = False
                 yield chunk[start : start + PIECE_BYTES]
     if is_empty:
-        await check_part(session, place.name, uid, section)
+        await check_part(session, mailbox.name, uid, section)
 
 
 def _partial(span: ByteRange) -> tuple[int, int] | None:
@@ -64,8 +64,8 @@ async def stream(session: Session, name: str, uid: int, section: BodySection) ->
 
 async def _stream_once(session: Session, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
     sink = LiteralStream(session.protocol.pause_reading, session.protocol.resume_reading)
-    asked = commands.fetch(SequenceSet.of([uid]), ["UID", section])
-    exchange = Exchange(asked, session.protocol.new_tag(), sink=sink)
+    command = commands.fetch(SequenceSet.of([uid]), ["UID", section])
+    exchange = Exchange(command, session.protocol.new_tag(), sink=sink)
     select = None if session.is_in(name) else await session.begin_select(name)
     await session.protocol.submit(exchange)
     try:
@@ -76,7 +76,7 @@ async def _stream_once(session: Session, name: str, uid: int, section: BodySecti
         completion = (await session.protocol.settle(exchange)).check()
     finally:
         if not exchange.is_done:
-            session.protocol.drop(Unreachable("A download was given up"))
+            session.protocol.drop(Unreachable("A download was aborted"))
         sink.release()
     if not sink.is_started:
         yield _inline_section(await fetched(completion), uid)
@@ -92,44 +92,44 @@ def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
     return section
 
 
-async def parts(session: Session, place: SelectableMailbox, uid: int, sections: Sequence[str]) -> dict[str, bytes]:
+async def parts(session: Session, mailbox: SelectableMailbox, uid: int, sections: Sequence[str]) -> dict[str, bytes]:
     """Section → bytes, in one round trip. Raises MessageNotFound, PartNotFound."""
     wanted = [BodySection(section) for section in sections]
-    found = await session.fetch(place.name, SequenceSet.of([uid]), ("UID", *wanted))
-    check_validity(session, place)
-    if uid not in found:
+    messages = await session.fetch(mailbox.name, SequenceSet.of([uid]), ("UID", *wanted))
+    check_validity(session, mailbox)
+    if uid not in messages:
         raise MessageNotFound
-    named = _named(found[uid].sections, sections)
-    for section in [section for section, content in named.items() if not content]:
-        await check_part(session, place.name, uid, section)
-    return named
+    contents = _named(messages[uid].sections, sections)
+    for section in [section for section, content in contents.items() if not content]:
+        await check_part(session, mailbox.name, uid, section)
+    return contents
 
 
-def _named(found: Mapping[str, object], sections: Sequence[str]) -> dict[str, bytes]:
+def _named(fetched_sections: Mapping[str, object], sections: Sequence[str]) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     for section in sections:
-        content = found.get(section.upper())
+        content = fetched_sections.get(section.upper())
         if not isinstance(content, bytes):
             raise PartNotFound
         parts[section] = content
     return parts
 
 
-async def contents(session: Session, place: SelectableMailbox, uids: Sequence[int]) -> dict[int, bytes]:
-    """UID → bytes of whole messages, as far as they are there."""
-    found = await session.fetch(place.name, SequenceSet.of(uids), ("UID", BodySection("")))
-    check_validity(session, place)
-    first = {uid: next(iter(one.sections.values()), None) for uid, one in found.items()}
+async def contents(session: Session, mailbox: SelectableMailbox, uids: Sequence[int]) -> dict[int, bytes]:
+    """UID → bytes of whole messages, without those that do not exist."""
+    messages = await session.fetch(mailbox.name, SequenceSet.of(uids), ("UID", BodySection("")))
+    check_validity(session, mailbox)
+    first = {uid: next(iter(message.sections.values()), None) for uid, message in messages.items()}
     return {uid: content for uid, content in first.items() if isinstance(content, bytes)}
 
 
 async def check_part(session: Session, name: str, uid: int, section: str) -> None:
-    """Raises PartNotFound unless the message has this part; for a section that came empty.
+    """Check that an empty section exists. Raises PartNotFound unless the message has this part.
 
-    Dovecot 2.3 answers an empty string, not NIL, for a part that isn't there.
+    Dovecot 2.3 returns an empty string instead of NIL for a part that does not exist.
     """
     if section and section[0].isdigit():
-        found = await session.fetch(name, SequenceSet.of([uid]), ("UID", "BODYSTRUCTURE"), is_tolerant=True)
-        structure = found[uid].structure if uid in found else None
+        messages = await session.fetch(name, SequenceSet.of([uid]), ("UID", "BODYSTRUCTURE"), is_tolerant=True)
+        structure = messages[uid].structure if uid in messages else None
         if structure is None or part_at(structure, section) is None:
             raise PartNotFound

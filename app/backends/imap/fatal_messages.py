@@ -1,8 +1,8 @@
-"""Messages for the index, also where one of them makes the server end the connection, or fall silent.
+"""Fetches messages for the index, even if one of them makes the server close the connection or stop responding.
 
-Such a message is found by halving what is fetched, on a new connection each time. It becomes a row that says why, and
-the others come. A mailbox that cannot be opened is refused as a whole; a server that lets nobody in is unreachable, as
-ever.
+Such a message is found by halving the fetched set, on a new connection each time. It becomes a row with the reason,
+and the others are fetched. A mailbox that cannot be opened is refused as a whole; a server that accepts no connection
+is unreachable.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from app.mail.delta import Arrived
 from app.mail.types import Mailbox
 
 MAX_LOSSES = 40
-"""Connections that one call may lose. After so many the mailbox is left as it is until later."""
+"""Connections that one call may lose before the mailbox is left for later."""
 CAREFUL_SECONDS = 15.0
-"""For a FETCH once a connection was lost."""
+"""Timeout of a FETCH after a connection was lost."""
 
 
 async def arrivals(pool: Pool, mailbox: Mailbox, uids: Sequence[int]) -> AsyncGenerator[list[Arrived], None]:
-    """Messages in batches, in the order of `uids`. Raises what `Pool.session` does, and ServerProtocolError."""
-    hunt, name = _Hunt(uids), mailbox.origin_name
-    while piece := hunt.begin():
-        async with pool.session(name, is_new=hunt.is_lost) as session:
+    """Messages in batches, in the order of `uids`. Raises what `Pool.session` raises, and ServerProtocolError."""
+    bisection, name = _BisectReconnecting(uids), mailbox.origin_name
+    while piece := bisection.begin():
+        async with pool.session(name, is_new=bisection.is_lost) as session:
             unread: list[Arrived] = []
             try:
-                await hunt.enter(session, name)
+                await bisection.enter(session, name)
                 async with aclosing(rows(session, name, piece)) as batches:
                     async for batch in batches:
-                        found = [arrived(session, mailbox, row) for row in batch]
-                        hunt.took_batch(found)
-                        yield found
-                hunt.took_piece()
+                        messages = [arrived(session, mailbox, row) for row in batch]
+                        bisection.took_batch(messages)
+                        yield messages
+                bisection.took_piece()
             except Unreachable as error:
-                if (uid := hunt.note_loss(error)) is not None:
+                if (uid := bisection.note_loss(error)) is not None:
                     row = unread_row(uid, None, SILENT if isinstance(error, TimedOut) else ENDED)
-                    unread = [arrived(session, mailbox, item) for item in dated([row], hunt.near_ms)]
+                    unread = [arrived(session, mailbox, item) for item in dated([row], bisection.near_ms)]
             finally:
                 session.fetch_seconds = COMMAND_TIMEOUT_SECONDS
         if unread:
             yield unread
 
 
-class _Hunt:
-    """What is still to be fetched, how much of it at once, and how many connections it has cost.
+class _BisectReconnecting:
+    """State of a bisection: the remaining UIDs, the size of the next piece and the lost connections.
 
-    `near_ms` is when a message came that stands near the next one.
+    `near_ms` is the arrival time of the last fetched message.
     """
 
     def __init__(self, uids: Sequence[int]) -> None:
@@ -65,12 +65,12 @@ class _Hunt:
         self._suspects_stop = 0
 
     def begin(self) -> Sequence[int]:
-        """What to fetch next."""
+        """The UIDs to fetch next; empty at the end."""
         self._stop = self._done + self._size
         return self._uids[self._done : self._stop]
 
     async def enter(self, session: Session, name: str) -> None:
-        """Once a connection was lost: make sure that it is not lost by opening the mailbox. ServerProtocolError."""
+        """After a lost connection, open the mailbox first. Raises ServerProtocolError if that loses one too."""
         if not self._losses:
             return
         session.fetch_seconds = CAREFUL_SECONDS
@@ -89,9 +89,9 @@ class _Hunt:
         self._size = (left + 1) // 2 if left > 0 else len(self._uids)
 
     def note_loss(self, error: Unreachable) -> int | None:
-        """A connection was lost: the UID over which, where that is certain by now. Raises it where it is one too many.
+        """Record a lost connection. Return the UID that caused it, once that is certain. Raises it after MAX_LOSSES.
 
-        The same piece is tried twice: an unused connection may have been lost long ago.
+        The first piece is tried twice, because an idle connection may have been lost before.
         """
         self.is_lost = True
         self._losses += 1
@@ -101,11 +101,11 @@ class _Hunt:
         self._suspects_stop = self._done + self._size
         if self._losses > 1:
             if self._size == 1:
-                return self._give_up_one()
+                return self._skip_message()
             self._size = (self._size + 1) // 2
         return None
 
-    def _give_up_one(self) -> int:
+    def _skip_message(self) -> int:
         self._done += 1
         self._size = len(self._uids)
         return self._uids[self._done - 1]

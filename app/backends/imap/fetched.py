@@ -1,4 +1,4 @@
-"""What a server answers to FETCH and SEARCH, by UID: messages put together, and numbers that can be UIDs."""
+"""Reads responses to FETCH and SEARCH by UID: merges responses for one message, and validates UIDs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from app.wire.imap.responses import ESearchResult, SearchResult, ServerResponse
 from app.wire.imap.sets import MAX_NUMBER, Range, SequenceSet
 
 PARSED_BYTES_AT_ONCE = 32 * 1024
-"""Responses that are read before others have their turn: some 3 ms. One that is larger takes up to 15 ms."""
+"""Bytes parsed before yielding to the event loop: about 3 ms. A single larger response takes up to 15 ms."""
 
 MERGED_AT_ONCE = 4
-"""Lines of numbers, each of up to 32 KiB, that are put together without another thread."""
+"""Lines of numbers, each of up to 32 KiB, that are merged without another thread."""
 
 
 async def uids_found(responses: Sequence[ServerResponse]) -> SequenceSet:
-    """The UIDs of all ESEARCH and SEARCH lines: servers split a long answer, and some write a line for each UID.
+    """The UIDs of all ESEARCH and SEARCH lines: servers split long responses, and some write a line per UID.
 
-    Numbers that cannot be UIDs are left out. Long answers are put together in another thread.
+    Numbers that cannot be UIDs are dropped. Long responses are merged in another thread.
     """
     is_long = len(responses) > MERGED_AT_ONCE
     return await asyncio.to_thread(_merged, responses) if is_long else _merged(responses)
@@ -37,32 +37,32 @@ def _merged(responses: Iterable[ServerResponse]) -> SequenceSet:
             numbers += response.numbers
         elif isinstance(response, ESearchResult) and response.all is not None:
             ranges += response.all.ranges
-    found = SequenceSet.of([number for number in numbers if 0 < number <= MAX_NUMBER])
-    return SequenceSet.of_ranges([*found.ranges, *ranges]) if ranges else found
+    uids = SequenceSet.of([number for number in numbers if 0 < number <= MAX_NUMBER])
+    return SequenceSet.of_ranges([*uids.ranges, *ranges]) if ranges else uids
 
 
 def uid_set(numbers: Iterable[int]) -> SequenceSet:
-    """The set of UIDs that a server named. Raises ServerProtocolError for what is none."""
+    """A set of UIDs from a server. Raises ServerProtocolError for a number that cannot be a UID."""
     try:
         return SequenceSet.of(numbers)
     except ValueError:
-        raise ServerProtocolError("The server names a UID that cannot be") from None
+        raise ServerProtocolError("The server returned an invalid UID") from None
 
 
 async def fetched(completion: Completion, *, is_tolerant: bool = False) -> dict[int, FetchedMessage]:
-    """UID → message, of all FETCH responses of a command; what comes in pieces for one UID is put together.
+    """UID → message, from all FETCH responses of a command. Several responses for one UID are merged.
 
-    Raises ServerProtocolError for a response that breaks the grammar; where it `is_tolerant`, that one is left out.
+    Raises ServerProtocolError for a response that violates the grammar; with `is_tolerant` it is dropped.
     """
     reader = FetchReader({})
     await reader.read(completion)
     if reader.is_any_broken and not is_tolerant:
-        raise ServerProtocolError("An answer to FETCH cannot be read")
+        raise ServerProtocolError("A response to FETCH cannot be parsed")
     return reader.messages
 
 
 async def in_slices(responses: Iterable[Response]) -> AsyncIterator[Response]:
-    """The responses, with pauses in which others have their turn: by size, since reading costs by size."""
+    """The responses, with a yield to the event loop every PARSED_BYTES_AT_ONCE."""
     taken_bytes = 0
     for response in responses:
         taken_bytes += kept_bytes(response)
@@ -73,10 +73,10 @@ async def in_slices(responses: Iterable[Response]) -> AsyncIterator[Response]:
 
 
 class FetchReader:
-    """Puts messages together from FETCH responses, into `messages` by UID.
+    """Merges FETCH responses into `messages` by UID.
 
-    A response without a UID belongs to the message of its number, as long as no message left the mailbox meanwhile,
-    or to `only`, where one message alone was asked for. `is_any_broken`: a response broke the grammar.
+    A response without a UID belongs to the message with its sequence number, until an EXPUNGE, or to `only` if a single
+    message was requested. `is_any_broken` is True after a response that violates the grammar.
     """
 
     def __init__(self, messages: dict[int, FetchedMessage], *, only: int | None = None) -> None:
@@ -93,7 +93,7 @@ class FetchReader:
 
     def _take(self, response: Response) -> None:
         if not is_fetch(response):
-            if _LEAVING.match(response.text):
+            if _REMOVAL.match(response.text):
                 self._uids.clear()
                 self._nameless.clear()
             return
@@ -115,11 +115,11 @@ class FetchReader:
 
 
 def tells_content(message: FetchedMessage) -> bool:
-    """Whether a response has more than flags, which servers send unsolicited."""
+    """Whether a response has more than flags. Servers send flags unsolicited."""
     return message.size_bytes is not None or bool(message.sections) or message.envelope is not None
 
 
-_LEAVING = re.compile(rb"\* (?:[0-9]+ EXPUNGE|VANISHED)", re.IGNORECASE)
+_REMOVAL = re.compile(rb"\* (?:[0-9]+ EXPUNGE|VANISHED)", re.IGNORECASE)
 
 
 _JOINED = (
@@ -129,7 +129,7 @@ _JOINED = (
 
 
 def _joined(earlier: FetchedMessage | None, later: FetchedMessage) -> FetchedMessage:
-    """Two responses about one message: another client's flag change may come between, without the items asked."""
+    """Merge two responses for one message: an unsolicited flag change may lack the requested items."""
     if earlier is None:
         return later
     later.sections = {**earlier.sections, **later.sections}

@@ -1,4 +1,4 @@
-"""Changing flags in one mailbox: STORE, under a condition too, and what to do where a server lacks CONDSTORE."""
+"""Changes flags in one mailbox by STORE, conditionally if requested, also without CONDSTORE."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANY_KEYWORD = "\\*"
 
 @dataclass(frozen=True, slots=True)
 class StoreCondition:
-    """A condition: the message has changed neither past this MODSEQ nor, where none is kept, from these flags."""
+    """The condition that a message has no newer MODSEQ or, without CONDSTORE, still has these flags."""
 
     modseq: int
     flags: Flags
@@ -30,39 +30,39 @@ class StoreCondition:
 
 async def store_flags(
     session: Session,
-    place: SelectableMailbox,
+    mailbox: SelectableMailbox,
     uids: Sequence[int],
     *,
     add: Flags,
     remove: Flags,
     condition: StoreCondition | None,
 ) -> dict[int, FetchedMessage]:
-    """UID → flags after the change; a UID that is gone is absent. Raises PreconditionFailed, NotSupported.
+    """Change flags and return UID → flags; deleted messages are absent. Raises PreconditionFailed, NotSupported.
 
-    ServerRefused where no message has the flags that it should have: Dovecot answers OK also to clients without
-    the right to change them.
+    Raises ServerRefused when no message shows any of the changes: Dovecot returns OK even without the right to change
+    flags.
     """
-    was_selected = session.is_in(place.name)
-    selected = await enter(session, place)
+    was_selected = session.is_in(mailbox.name)
+    selected = await enter(session, mailbox)
     _check_keywords(selected, add)
     since = None
     if condition is not None and session.keeps_modseq and selected.highest_modseq:
         since = condition.modseq
     elif condition is not None:
-        await _compare_flags(session, place, uids, condition.flags)
+        await _compare_flags(session, mailbox, uids, condition.flags)
     changes = {mode: sorted(flags) for mode, flags in (("+", add), ("-", remove)) if flags}
-    told = await _store(session, uids, changes, since)
-    unseen = [uid for uid in uids if uid not in told]
-    if unseen and was_selected:
-        await enter_anew(session, place)
-        told.update(await _store(session, unseen, changes, since))
-    if told and not any(_is_changed(message.flags, add, remove) for message in told.values()):
-        raise ServerRefused("The mail server does not let these flags be changed")
-    return told
+    changed = await _store(session, uids, changes, since)
+    missing = [uid for uid in uids if uid not in changed]
+    if missing and was_selected:
+        await enter_anew(session, mailbox)
+        changed.update(await _store(session, missing, changes, since))
+    if changed and not any(_is_changed(message.flags, add, remove) for message in changed.values()):
+        raise ServerRefused("The mail server does not allow changing these flags")
+    return changed
 
 
 def _is_changed(now: Flags | None, add: Flags, remove: Flags) -> bool:
-    """Whether any of the change is to be seen in a message's flags."""
+    """Whether a message's flags show any of the changes."""
     has = {flag.lower() for flag in now or ()}
     return any(flag.lower() in has for flag in add) or any(flag.lower() not in has for flag in remove)
 
@@ -70,35 +70,35 @@ def _is_changed(now: Flags | None, add: Flags, remove: Flags) -> bool:
 async def _store(
     session: Session, uids: Sequence[int], changes: Mapping[str, Sequence[str]], since: int | None
 ) -> dict[int, FetchedMessage]:
-    """UID → flags after these changes (mode → flags), asked for where the server tells nothing since none changed."""
+    """UID → flags after these changes (mode → flags); fetched if the server reports none because none changed."""
     numbers = SequenceSet.of(uids)
-    asked = [
+    stores = [
         commands.store(numbers, flags, mode=mode, unchanged_since=since if index == 0 else None)
         for index, (mode, flags) in enumerate(changes.items())
     ]
-    changed: dict[int, FetchedMessage] = {}
-    for completion in await _run_stores(session, asked, is_conditional=since is not None):
-        changed.update(await fetched(completion))
-    told = {uid: message for uid, message in changed.items() if uid in numbers and message.flags is not None}
-    untold = [uid for uid in uids if uid not in told]
-    if untold:
-        told.update(await fetched(await session.do(commands.fetch(SequenceSet.of(untold), ("UID", "FLAGS")))))
-    return told
+    responses: dict[int, FetchedMessage] = {}
+    for completion in await _run_stores(session, stores, is_conditional=since is not None):
+        responses.update(await fetched(completion))
+    changed = {uid: message for uid, message in responses.items() if uid in numbers and message.flags is not None}
+    unreported = [uid for uid in uids if uid not in changed]
+    if unreported:
+        changed.update(await fetched(await session.do(commands.fetch(SequenceSet.of(unreported), ("UID", "FLAGS")))))
+    return changed
 
 
-async def _compare_flags(session: Session, place: SelectableMailbox, uids: Sequence[int], flags: Flags) -> None:
-    """The next best thing to UNCHANGEDSINCE: look before the change."""
-    found = await session.fetch(place.name, SequenceSet.of(uids), ("UID", "FLAGS"))
-    if any(message.flags != flags for message in found.values()):
+async def _compare_flags(session: Session, mailbox: SelectableMailbox, uids: Sequence[int], flags: Flags) -> None:
+    """Emulate UNCHANGEDSINCE: compare the flags before the change."""
+    messages = await session.fetch(mailbox.name, SequenceSet.of(uids), ("UID", "FLAGS"))
+    if any(message.flags != flags for message in messages.values()):
         raise PreconditionFailed
 
 
-async def _run_stores(session: Session, asked: Sequence[Command], *, is_conditional: bool) -> list[Completion]:
-    """Pipelined, but for a condition: what follows depends on it."""
+async def _run_stores(session: Session, stores: Sequence[Command], *, is_conditional: bool) -> list[Completion]:
+    """Run STOREs, pipelined unless they are conditional."""
     if not is_conditional:
-        return [completion.check() for completion in await session.run(*asked)]
+        return [completion.check() for completion in await session.run(*stores)]
     completions = []
-    for store in asked:
+    for store in stores:
         completion = (await session.run(store))[0]
         if session.codes(completion, "MODIFIED"):
             raise PreconditionFailed
@@ -107,6 +107,6 @@ async def _run_stores(session: Session, asked: Sequence[Command], *, is_conditio
 
 
 def _check_keywords(selected: Selected, add: Collection[str]) -> None:
-    kept = selected.permanent_flags
-    if kept and ANY_KEYWORD not in kept and not all(flag.lower() in kept for flag in add):
+    permanent = selected.permanent_flags
+    if permanent and ANY_KEYWORD not in permanent and not all(flag.lower() in permanent for flag in add):
         raise NotSupported("The mail server does not store this keyword in this mailbox")

@@ -1,4 +1,4 @@
-"""What changed in one mailbox: flags and removals since a MODSEQ, else the flags as they are."""
+"""Reads the changes of one mailbox: flags and removals since a MODSEQ, else all current flags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.wire.imap.sets import MAX_NUMBER, SequenceSet
 
 FLAGS_AT_ONCE = 500
 OMITTED_LIMIT = 1_000
-"""Messages that a search finds and FETCH omits, that are asked about again."""
+"""Largest number of messages, found by a search but omitted by FETCH, that are fetched again."""
 _UNTOLD = Known(UNTOLD)
 MAX_VANISHED = 250_000
 """Removals that are listed one by one; for more, the existing UIDs are requested."""
@@ -31,7 +31,7 @@ MAX_VANISHED = 250_000
 
 @dataclass(frozen=True, slots=True)
 class ChangesSince:
-    """What changed in a mailbox. `vanished` None: the server can't tell."""
+    """The changes of a mailbox. `vanished` is None if the server cannot report removals."""
 
     selected: Selected
     flags: FlagTable
@@ -39,46 +39,46 @@ class ChangesSince:
 
 
 async def all_flags(session: Session, name: str) -> FlagTable:
-    """UID → flags of every message of a mailbox; UNTOLD of one that a search goes on finding and FETCH does not return.
+    """UID → flags of every message; UNTOLD for messages that SEARCH repeatedly finds but FETCH does not return.
 
-    One answer that cannot be read costs its message the flags, no more.
+    A response that cannot be parsed affects only its own message.
     """
     uids = await uids_of(session, name)
-    found = await flags_of(session, name, uids)
-    if len(found) >= len(uids):
-        return found
-    omitted = [uid for uid in uids if uid not in found][-OMITTED_LIMIT:]
+    table = await flags_of(session, name, uids)
+    if len(table) >= len(uids):
+        return table
+    omitted = [uid for uid in uids if uid not in table][-OMITTED_LIMIT:]
     named = await uids_of(session, name, SequenceSet.of(omitted))
     again = await flags_of(session, name, named)
     for uid in named:
         known = again.get(uid, _UNTOLD)
-        found.put(uid, known.flags, known.modseq)
-    return found
+        table.put(uid, known.flags, known.modseq)
+    return table
 
 
 async def flags_of(session: Session, name: str, uids: Sequence[int]) -> FlagTable:
-    """UID → flags (and MODSEQ where it is kept) of these messages, as far as they are there."""
+    """UID → flags, and MODSEQ if the server keeps it, of those messages that exist."""
     items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
-    found = FlagTable()
+    table = FlagTable()
     for start in range(0, len(uids), FLAGS_AT_ONCE):
         asked = SequenceSet.of(uids[start : start + FLAGS_AT_ONCE])
-        fill(found, await session.fetch(name, asked, items, is_tolerant=True))
+        fill(table, await session.fetch(name, asked, items, is_tolerant=True))
         await asyncio.sleep(0)
-    return found
+    return table
 
 
-def fill(roster: FlagTable, found: Mapping[int, FetchedMessage]) -> FlagTable:
-    """Note what was fetched of flags."""
-    for uid, message in sorted(found.items()):
+def fill(table: FlagTable, messages: Mapping[int, FetchedMessage]) -> FlagTable:
+    """Add fetched flags to a table."""
+    for uid, message in sorted(messages.items()):
         if message.flags is not None:
-            roster.put(uid, message.flags, message.modseq or 0)
-    return roster
+            table.put(uid, message.flags, message.modseq or 0)
+    return table
 
 
 class FlagReader:
-    """Notes the flags in FETCH responses as they come (`take`): a mailbox may have hundreds of thousands of them.
+    """Collects flags from FETCH responses as they arrive (`take`), without keeping the responses.
 
-    What comes without flags tells nothing new; of two responses about a message the later one counts.
+    Responses without flags are ignored; of two responses for a message the later one counts.
     """
 
     def __init__(self) -> None:
@@ -107,14 +107,14 @@ class FlagReader:
                 raise ServerProtocolError("The server reports more different flags than can be stored")
 
     def check(self) -> FlagTable:
-        """What was noted. Raises ServerProtocolError where a response could not be read."""
+        """The collected flags. Raises ServerProtocolError if a response could not be parsed."""
         if self._error is not None:
             raise self._error
         return self.flags
 
 
 async def changes_since(session: Session, name: str, known: KnownState) -> ChangesSince:
-    """QRESYNC: all of it in one SELECT; CONDSTORE: flags by CHANGEDSINCE; else the flags of every message."""
+    """Changes by QRESYNC in one SELECT, by CONDSTORE with CHANGEDSINCE, else the flags of every message."""
     reader = FlagReader()
     if known.modseq and session.has("QRESYNC"):
         selected, completion = await session.select(name, known=known, take=reader.take)
@@ -128,7 +128,7 @@ async def changes_since(session: Session, name: str, known: KnownState) -> Chang
         await session.do(asked, take=reader.take)
         return ChangesSince(selected, reader.check(), None)
     flags = await all_flags(session, name)
-    if not selected.uid_next:  # SELECT need not tell it (RFC 3501 §6.3.1), and Courier doesn't
+    if not selected.uid_next:  # SELECT may omit it (RFC 3501 §6.3.1), as Courier does
         selected.uid_next = max(flags, default=0) + 1
     return ChangesSince(selected, flags, None)
 

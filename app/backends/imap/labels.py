@@ -1,7 +1,7 @@
-"""Mailboxes that are labels, as on Gmail (X-GM-EXT-1): one message in several of them, and what that makes of changes.
+"""Mailboxes that are labels, as on Gmail (X-GM-EXT-1): one message is in several mailboxes.
 
-A message is shown in All Mail and under each of its labels. Taking it out of a label's mailbox takes that label off;
-All Mail and Sent keep it. Trash and Junk strip its labels, and only what is removed there is gone for good.
+A message is in All Mail and in the mailbox of each of its labels. Removing it from a label's mailbox removes the label;
+All Mail and Sent keep it. Trash and Junk remove its labels, and only expunging it moved deletes it permanently.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from app.mail.types import Mailbox, Role
 from app.wire.imap.sets import SequenceSet
 
 _KEEPING = (Role.ALL, Role.SENT)
-"""What is moved out of these stays in them."""
+"""Messages that are moved out of these mailboxes stay in them."""
 _ENDING = (Role.TRASH, Role.JUNK)
-"""What is removed from these is gone."""
+"""Messages that are expunged in these mailboxes are deleted permanently."""
 _ITEMS = ("UID", "FLAGS", "MODSEQ", "X-GM-MSGID")
 
 
@@ -29,34 +29,34 @@ def are_mailboxes(session: Session) -> bool:
 
 
 def is_keeping(session: Session, mailbox: Mailbox) -> bool:
-    """Whether what is moved out of a mailbox stays there: then to move is to copy."""
+    """Whether messages stay in a mailbox when they are moved out of it, so that moving is copying."""
     return mailbox.role in _KEEPING and are_mailboxes(session)
 
 
 async def placements(session: Session, mailbox: Mailbox, uids: Sequence[int]) -> list[Placed]:
-    """Flags and identity of these messages, as far as they are there."""
-    found = await session.fetch(mailbox.origin_name, SequenceSet.of(uids), _ITEMS) if uids else {}
+    """Flags and identity of those messages that exist."""
+    messages = await session.fetch(mailbox.origin_name, SequenceSet.of(uids), _ITEMS) if uids else {}
     validity = session.selected.uid_validity if session.selected else None
     return [
-        Placed(mailbox.id, uid, one.flags, str(one.gmail_message_id), one.modseq or 0, validity)
-        for uid, one in sorted(found.items())
-        if one.flags is not None and one.gmail_message_id is not None
+        Placed(mailbox.id, uid, message.flags, str(message.gmail_message_id), message.modseq or 0, validity)
+        for uid, message in sorted(messages.items())
+        if message.flags is not None and message.gmail_message_id is not None
     ]
 
 
-async def remove_for_good(
+async def expunge_via_trash(
     session: Session, mailboxes: Iterable[Mailbox], source: Mailbox, uids: Sequence[int]
 ) -> Delta | None:
-    """Remove messages by way of Trash; None, and nothing done, where no such way is needed or there is no Trash."""
+    """Expunge messages by way of Trash. None, without a change, if that is not needed or not possible."""
     trash = next((mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH), None)
     if source.role in _ENDING or trash is None or not are_mailboxes(session):
         return None
-    place = SelectableMailbox.of(source)
-    pairs = (await move(session, place, uids, trash.origin_name)).pairs
+    mailbox = SelectableMailbox.of(source)
+    pairs = (await move(session, mailbox, uids, trash.origin_name)).pairs
     if pairs:
         await expunge(session, SelectableMailbox.of(trash), sorted(pairs.values()))
     gone = [Location(source.id, uid) for uid in uids if uid not in pairs]
     return Delta(
-        moved=tuple(Moved(Location(source.id, uid), Location(trash.id, there)) for uid, there in pairs.items()),
-        removed=tuple(Removed(at) for at in [*gone, *(Location(trash.id, uid) for uid in pairs.values())]),
+        moved=tuple(Moved(Location(source.id, uid), Location(trash.id, moved)) for uid, moved in pairs.items()),
+        removed=tuple(Removed(location) for location in [*gone, *(Location(trash.id, uid) for uid in pairs.values())]),
     )

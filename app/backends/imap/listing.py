@@ -1,4 +1,4 @@
-"""The mailboxes of an account as the server lists them, and their names as people read them."""
+"""Lists the mailboxes of an account, and converts between server names and readable paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROLES = {
     "\\flagged": Role.FLAGGED,
 }
 USES = {role: use.replace(use[1], use[1].upper(), 1) for use, role in ROLES.items()}
-"""Role to the attribute that CREATE asks for (RFC 6154 §3)."""
+"""Role → the attribute for CREATE (RFC 6154 §3)."""
 ROLES_BY_NAME = {
     "sent": Role.SENT,
     "sent items": Role.SENT,
@@ -49,45 +49,45 @@ ROLES_BY_NAME = {
     "spam": Role.JUNK,
     "archive": Role.ARCHIVE,
 }
-"""For servers without SPECIAL-USE: the names that mail programs give."""
+"""Names that mail programs use, for servers without SPECIAL-USE."""
 _UNSELECTABLE = {"\\noselect", "\\nonexistent"}
 _LEVEL_SLASH = "\u2215"
-"""Stands in a readable path for a "/" within one level, where the origin's delimiter is another."""
+"""Replaces "/" within one level of a readable path, if the server's delimiter is another character."""
 MAX_PIPELINED = 100
 MAX_OPENED = 50
-"""Mailboxes of one list that are selected for their numbers, since STATUS does not tell them."""
+"""Mailboxes per list that are selected because STATUS does not report their counts."""
 NAME_BYTES = 2_000
-"""The longest name of a mailbox (UTF-8) that the index takes."""
+"""The longest mailbox name in UTF-8 that the index stores."""
 _OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 """RFC 8474 §7."""
 
 
 def status_items(session: Session) -> list[str]:
-    """What STATUS is asked for."""
+    """The items to request by STATUS."""
     return [*commands.STATUS_ITEMS, *(["HIGHESTMODSEQ"] if session.keeps_modseq else [])]
 
 
 async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[OriginMailbox]:
     """Every mailbox with its STATUS: LIST-STATUS in one round trip, else LIST and LSUB, then pipelined STATUS.
 
-    `with_ids` asks along for MAILBOXIDs where LIST-STATUS tells them; nothing may be selected then. INBOX is among them
-    also where the list lacks it: there is one (RFC 9051 §5.1).
+    `with_ids` also requests MAILBOXIDs if LIST-STATUS returns them; no mailbox may be selected then. The result always
+    contains INBOX, which every account has (RFC 9051 §5.1).
     """
     if session.has("LIST-EXTENDED", "LIST-STATUS") and LIST_STATUS not in session.avoided:
-        at_once = await _list_at_once(session, with_ids=with_ids and session.has("OBJECTID"))
-        if at_once is not None:
-            return at_once
+        mailboxes = await _list_at_once(session, with_ids=with_ids and session.has("OBJECTID"))
+        if mailboxes is not None:
+            return mailboxes
     listed, subscribed = await session.run(
         commands.list_mailboxes(is_utf8=session.is_utf8), commands.list_subscribed(is_utf8=session.is_utf8)
     )
     names = {mailbox.name for mailbox in _listed(session, subscribed)} if subscribed.status == "OK" else None
-    found = _with_roles(
+    mailboxes = _with_roles(
         [
             _origin_mailbox(session, mailbox, is_subscribed=names is None or mailbox.name in names)
             for mailbox in _listed(session, listed.check())
         ]
     )
-    return await ask_status(session, _with_inbox(session, found))
+    return await ask_status(session, _with_inbox(session, mailboxes))
 
 
 def _with_inbox(session: Session, mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
@@ -98,10 +98,10 @@ def _with_inbox(session: Session, mailboxes: list[OriginMailbox]) -> list[Origin
 
 
 async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
-    """The same mailboxes with the numbers of now, by pipelined STATUS.
+    """The same mailboxes with current counts, by pipelined STATUS.
 
-    Courier tells the time of day as the UIDVALIDITY of a mailbox that was never opened: so each is opened once.
-    Mailboxes that may have cost a connection are asked about one by one, after the others.
+    Courier returns the current time as the UIDVALIDITY of a mailbox that was never opened, so each is opened once.
+    Suspect mailboxes are requested one by one, after the others.
     """
     asked = [
         mailbox.origin_name
@@ -135,7 +135,7 @@ async def _ask_batch(session: Session, names: Sequence[str]) -> dict[str, Mailbo
 
 @contextmanager
 def noting_loss(session: Session, names: Sequence[str]) -> Iterator[None]:
-    """Note where the connection is lost while the server is asked about these mailboxes, or that it answered."""
+    """Record in the quarantine whether the connection survives requests for these mailboxes."""
     try:
         yield
     except Unreachable:
@@ -147,17 +147,17 @@ def noting_loss(session: Session, names: Sequence[str]) -> Iterator[None]:
 
 
 async def with_numbers(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
-    """The same mailboxes; one of which STATUS tells too little with the numbers that SELECT tells."""
+    """The same mailboxes; if STATUS reports too little, with the counts of SELECT."""
     left = MAX_OPENED
-    found = []
+    completed = []
     for mailbox in mailboxes:
         is_lacking = mailbox.is_selectable and None in (mailbox.uid_next, mailbox.total, mailbox.uid_validity)
         if is_lacking and left and mailbox.origin_name not in session.avoided:
             left -= 1
-            found.append(await _by_select(session, mailbox))
+            completed.append(await _by_select(session, mailbox))
         else:
-            found.append(mailbox)
-    return found
+            completed.append(mailbox)
+    return completed
 
 
 async def _by_select(session: Session, mailbox: OriginMailbox) -> OriginMailbox:
@@ -179,18 +179,18 @@ async def _by_select(session: Session, mailbox: OriginMailbox) -> OriginMailbox:
 
 
 async def _next_uid(session: Session) -> int:
-    """One more than the highest UID of the selected mailbox: SELECT need not tell it (RFC 3501 §6.3.1)."""
+    """UIDNEXT of the selected mailbox, from its highest UID: SELECT may omit UIDNEXT (RFC 3501 §6.3.1)."""
     (completion,) = await session.run(commands.fetch(SequenceSet.parse("*"), ("UID",)))
     return max(await fetched(completion, is_tolerant=True), default=0) + 1
 
 
 def _status_of(session: Session, name: str, completion: Completion, asked: Collection[str]) -> dict[str, MailboxStatus]:
-    """What STATUS told, by name; an answer about none that was asked is that of the mailbox, spelled in another way."""
-    found = _statuses(session, completion)
-    other = [status for told, status in found.items() if told not in asked]
-    if name not in found and len(other) == 1 and completion.status == "OK":
-        found[name] = other[0]
-    return found
+    """STATUS by name. A single response for another name belongs to the requested mailbox, spelled differently."""
+    statuses = _statuses(session, completion)
+    other = [status for reported, status in statuses.items() if reported not in asked]
+    if name not in statuses and len(other) == 1 and completion.status == "OK":
+        statuses[name] = other[0]
+    return statuses
 
 
 def with_status(mailbox: OriginMailbox, status: MailboxStatus) -> OriginMailbox:
@@ -207,17 +207,17 @@ def with_status(mailbox: OriginMailbox, status: MailboxStatus) -> OriginMailbox:
 
 
 def path_of(name: str, delimiter: str | None, prefix: str) -> str:
-    """The readable path of a mailbox: "Work/Projects" of "INBOX.Work.Projects" where the prefix is "INBOX."."""
+    """The readable path of a mailbox: "Work/Projects" for "INBOX.Work.Projects" if the prefix is "INBOX."."""
     own = name.removeprefix(prefix) or name
     levels = own.split(delimiter) if delimiter else [own]
-    if own == name and levels[0].upper() == "INBOX":  # in any case, also above others (RFC 9051 §5.1)
+    if own == name and levels[0].upper() == "INBOX":  # case-insensitive, also as a parent (RFC 9051 §5.1)
         levels[0] = "INBOX"
     is_split = delimiter not in (None, "/")
     return "/".join([level.replace("/", _LEVEL_SLASH) for level in levels] if is_split else levels)
 
 
 def name_of(path: str, delimiter: str | None, prefix: str) -> str:
-    """The origin's name of a path, the inverse of `path_of`. Raises InvalidRequest for one that cannot be."""
+    """The server's name for a path, the inverse of `path_of`. Raises InvalidRequest for an impossible name."""
     if path.upper() == "INBOX":
         return "INBOX"
     levels = path.split("/")
@@ -226,15 +226,15 @@ def name_of(path: str, delimiter: str | None, prefix: str) -> str:
     if delimiter is not None and delimiter != "/":
         levels = [level.replace(_LEVEL_SLASH, "/") for level in levels]
         if any(delimiter in level for level in levels):
-            raise InvalidRequest.at("/name", f"A mailbox name may not hold {delimiter!r} on this server")
+            raise InvalidRequest.at("/name", f"A mailbox name must not contain {delimiter!r} on this mail server")
     return prefix + (delimiter or "/").join(levels)
 
 
 def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefix: str) -> str:
-    """The origin's name of a new path: what is above it is named as the origin names it."""
+    """The server's name for a new path, below the existing name of its nearest parent."""
     above = max(
         (mailbox for mailbox in known if path.startswith(f"{mailbox.path}/")),
-        key=lambda one: len(one.path),
+        key=lambda mailbox: len(mailbox.path),
         default=None,
     )
     if above is None:
@@ -246,7 +246,7 @@ def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefi
 
 
 async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox] | None:
-    """None where the server offers LIST-STATUS and refuses it."""
+    """All mailboxes by LIST-STATUS, or None if the server refuses it."""
     returning = ["SUBSCRIBED", "CHILDREN", *(["SPECIAL-USE"] if session.has("SPECIAL-USE") else [])]
     asked = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
     with noting_loss(session, [LIST_STATUS]):
@@ -254,54 +254,54 @@ async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailb
     if completion.status != "OK" and not completion.is_throttling:
         return None
     statuses = _statuses(session, completion.check())
-    found = [
+    mailboxes = [
         _origin_mailbox(session, mailbox, is_subscribed="\\subscribed" in mailbox.attributes)
         for mailbox in _listed(session, completion)
     ]
-    told = [
+    listed = [
         with_status(mailbox, statuses[mailbox.origin_name]) if mailbox.origin_name in statuses else mailbox
-        for mailbox in _with_roles(found)
+        for mailbox in _with_roles(mailboxes)
     ]
-    if "INBOX" not in {mailbox.origin_name for mailbox in told}:
-        told = [*await ask_status(session, _with_inbox(session, [])), *told]
+    if "INBOX" not in {mailbox.origin_name for mailbox in listed}:
+        listed = [*await ask_status(session, _with_inbox(session, [])), *listed]
     ids = _ids(session, *further)
     return (
-        [replace(mailbox, origin_id=ids.get((mailbox.origin_name, mailbox.uid_validity))) for mailbox in told]
+        [replace(mailbox, origin_id=ids.get((mailbox.origin_name, mailbox.uid_validity))) for mailbox in listed]
         if ids
-        else told
+        else listed
     )
 
 
 def _list_ids(session: Session) -> Command:
-    """A LIST of its own: Cyrus 3.6 tells freed memory as MAILBOXID where STATUS asks for what opens the mailbox too.
+    """A separate LIST: Cyrus 3.6 returns freed memory as MAILBOXID if STATUS also requests items that open the mailbox.
 
-    Later ones fail an assertion where a mailbox that is selected need not be opened.
+    Later versions fail an assertion if a selected mailbox does not have to be opened.
     """
     return commands.list_mailboxes(status=["MAILBOXID", "UIDVALIDITY"], is_utf8=session.is_utf8)
 
 
 def _ids(session: Session, *completions: Completion) -> dict[tuple[str, int | None], str]:
-    """(name, UIDVALIDITY) → MAILBOXID: a mailbox that was created again is another one."""
-    statuses = [one for completion in completions for one in _statuses(session, completion).values()]
-    found = {(status.name, status.items.get("UIDVALIDITY")): status.texts.get("MAILBOXID", "") for status in statuses}
-    return {key: id_ for key, id_ in found.items() if _OBJECT_ID.fullmatch(id_)}
+    """(name, UIDVALIDITY) → MAILBOXID, so that a recreated mailbox gets no old id."""
+    statuses = [status for completion in completions for status in _statuses(session, completion).values()]
+    ids = {(status.name, status.items.get("UIDVALIDITY")): status.texts.get("MAILBOXID", "") for status in statuses}
+    return {key: id_ for key, id_ in ids.items() if _OBJECT_ID.fullmatch(id_)}
 
 
 def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:
-    found = [response for response in session.parsed(completion) if isinstance(response, ListedMailbox)]
+    mailboxes = [response for response in session.parsed(completion) if isinstance(response, ListedMailbox)]
     return [
         mailbox
-        for mailbox in found
+        for mailbox in mailboxes
         if _is_storable(mailbox.name) and ("\\nonexistent" not in mailbox.attributes or mailbox.child_info)
     ]
 
 
 def _is_storable(name: str) -> bool:
-    """Whether the index can hold a name as it is, and a command can name it: else the mailbox could not be selected."""
+    """Whether the index can store a name unchanged and a command can contain it. Other mailboxes are skipped."""
     is_short = len(name.encode(errors="replace")) <= NAME_BYTES
     if is_short and name and storable(name) == name and not any(character in name for character in "\r\n"):
         return True
-    log.warning("mailbox_left_out", name_chars=len(name))
+    log.warning("mailbox_skipped", name_chars=len(name))
     return False
 
 
@@ -322,7 +322,7 @@ def _origin_mailbox(session: Session, listed: ListedMailbox, *, is_subscribed: b
 
 
 def _with_roles(mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
-    """Roles by name for those that the server names none for; each role once."""
+    """Add roles by name to mailboxes without a role; each role is assigned once."""
     taken = {mailbox.role for mailbox in mailboxes}
     completed = []
     for mailbox in mailboxes:

@@ -1,4 +1,4 @@
-"""Copying and moving between mailboxes of the index, and its Delta, from the result for each message."""
+"""Copies and moves messages between mailboxes of the index, and returns the Delta."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.mail.types import Mailbox, Message, Role
 
 
 async def copy(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
-    """Copy messages of one mailbox."""
+    """Copy messages of one mailbox and return the Delta."""
     transfer = await transferring.copy(session, SelectableMailbox.of(source), _uids(messages), target.origin_name)
     pairs = await _bound(session, messages, transfer, target)
     is_shared = labels.are_mailboxes(session)
@@ -27,7 +27,7 @@ async def copy(session: Session, source: Mailbox, messages: Sequence[Message], t
 
 
 async def move(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
-    """Move messages of one mailbox; out of a label that keeps them they are copied."""
+    """Move messages of one mailbox and return the Delta. Messages in All Mail or Sent of Gmail are copied."""
     if labels.is_keeping(session, source) and target.role not in (Role.TRASH, Role.JUNK):
         return await copy(session, source, messages, target)
     uids = _uids(messages)
@@ -46,9 +46,9 @@ def _uids(messages: Sequence[Message]) -> list[int]:
 async def _bound(
     session: Session, messages: Sequence[Message], transfer: Transfer, target: Mailbox
 ) -> Mapping[int, int]:
-    """Source UID → target UID; where the server didn't tell, they are sought."""
+    """Source UID → target UID. UIDs that the server did not report are searched for."""
     if not transfer.unbound:
         return transfer.pairs
     unbound = [message for message in messages if message.uid in transfer.unbound]
-    found = await transferring.find_copies(session, target.origin_name, unbound, transfer.since_uid)
-    return {**transfer.pairs, **found}
+    copies = await transferring.find_copies(session, target.origin_name, unbound, transfer.since_uid)
+    return {**transfer.pairs, **copies}

@@ -1,4 +1,4 @@
-"""Making, renaming and removing mailboxes on an IMAP server. Each returns the Delta that the server confirmed."""
+"""Creates, renames and deletes mailboxes on an IMAP server. Each function returns the confirmed Delta."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from app.wire.imap.names import is_below, rebased
 
 
 async def create_mailbox(session: Session, known: Sequence[Mailbox], path: str, role: Role | None) -> Delta:
-    """Make a mailbox and subscribe to it. Raises AlreadyExists, InvalidRequest, ServerRefused."""
+    """Create a mailbox and subscribe to it. Raises AlreadyExists, InvalidRequest, ServerRefused."""
     name = name_below(path, known, session.delimiter, session.prefix)
     use = USES.get(role) if role is not None and session.has("CREATE-SPECIAL-USE") else None
-    created, _ = await session.run(
+    completion, _ = await session.run(
         commands.create(name, use=use, is_utf8=session.is_utf8), commands.subscribe(name, is_utf8=session.is_utf8)
     )
     listed = await list_mailboxes(session)
-    found = next((mailbox for mailbox in listed if mailbox.origin_name == name), None)
-    found = found or next(
+    mailbox = next((mailbox for mailbox in listed if mailbox.origin_name == name), None)
+    mailbox = mailbox or next(
         (mailbox for mailbox in listed if mailbox.path == path), None
-    )  # the server spells it in its own way
-    if created.status != "OK" and found is not None:
+    )  # the server spells the name differently
+    if completion.status != "OK" and mailbox is not None:
         raise AlreadyExists("A mailbox with this name already exists")
-    created.check()
-    if found is None:
+    completion.check()
+    if mailbox is None:
         raise ServerRefused("The mail server created the mailbox but does not list it")
-    return Delta(mailboxes_found=(mailbox_found(found, role),))
+    return Delta(mailboxes_found=(mailbox_found(mailbox, role),))
 
 
 async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Mailbox, path: str) -> Delta:
-    """Rename or move a mailbox and those below it, and their subscriptions. Raises AlreadyExists, InvalidRequest."""
+    """Rename or move a mailbox and its children, with their subscriptions. Raises AlreadyExists, InvalidRequest."""
     if mailbox.role is Role.INBOX:
         raise InvalidRequest.at("/name", "INBOX cannot be renamed")
     name = name_below(path, known, session.delimiter, session.prefix)
@@ -49,7 +49,7 @@ async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Ma
 
 
 async def delete_mailbox(session: Session, mailbox: Mailbox) -> Delta:
-    """Remove a mailbox with its messages; one that is gone already counts as removed."""
+    """Delete a mailbox with its messages; a mailbox that does not exist counts as deleted."""
     await session.leave_mailbox()
     _, deleted = await session.run(
         commands.unsubscribe(mailbox.origin_name, is_utf8=session.is_utf8),
@@ -66,21 +66,21 @@ async def set_subscribed(session: Session, mailbox: Mailbox, is_subscribed: bool
     return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed=is_subscribed),))
 
 
-def mailbox_found(found: OriginMailbox, role: Role | None = None) -> MailboxFound:
-    """A listed mailbox as a fact for the index; `role` where the server names none."""
+def mailbox_found(mailbox: OriginMailbox, role: Role | None = None) -> MailboxFound:
+    """The fact for a listed mailbox. `role` is used if the server reports none."""
     return MailboxFound(
-        origin_name=found.origin_name,
-        path=found.path,
-        delimiter=found.delimiter,
-        role=found.role or role,
-        uid_validity=found.uid_validity or 0,
-        is_subscribed=found.is_subscribed,
-        is_selectable=found.is_selectable,
+        origin_name=mailbox.origin_name,
+        path=mailbox.path,
+        delimiter=mailbox.delimiter,
+        role=mailbox.role or role,
+        uid_validity=mailbox.uid_validity or 0,
+        is_subscribed=mailbox.is_subscribed,
+        is_selectable=mailbox.is_selectable,
     )
 
 
 def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -> tuple[MailboxRenamed, ...]:
-    """The mailbox and those below it, each under its new name."""
+    """The mailbox and its children under their new names."""
     delimiter, above = mailbox.delimiter, mailbox.origin_name
     affected = [
         item for item in known if item.id == mailbox.id or (delimiter and is_below(item.origin_name, above, delimiter))
@@ -94,9 +94,9 @@ def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -
 async def _follow_subscriptions(session: Session, known: Sequence[Mailbox], renamed: Sequence[MailboxRenamed]) -> None:
     """A subscription belongs to a name (RFC 9051 §6.3.6), so it is created for each new name."""
     subscribed = {mailbox.id: mailbox.origin_name for mailbox in known if mailbox.is_subscribed}
-    asked = []
+    pending = []
     for mailbox_renamed in renamed:
         if mailbox_renamed.mailbox_id in subscribed:
-            asked.append(commands.unsubscribe(subscribed[mailbox_renamed.mailbox_id], is_utf8=session.is_utf8))
-            asked.append(commands.subscribe(mailbox_renamed.origin_name, is_utf8=session.is_utf8))
-    await session.run(*asked)
+            pending.append(commands.unsubscribe(subscribed[mailbox_renamed.mailbox_id], is_utf8=session.is_utf8))
+            pending.append(commands.subscribe(mailbox_renamed.origin_name, is_utf8=session.is_utf8))
+    await session.run(*pending)

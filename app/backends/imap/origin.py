@@ -1,4 +1,4 @@
-"""How an account's mail server is reached: the host that its accounts share, and how a connection to it is opened."""
+"""Opens connections to an account's IMAP server, with limits per host that its accounts share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from app.security.netguard import NetGuard
 HOST_CONNECTIONS = 4_000
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 5.0
-"""How long a host is left alone after so many failed connects."""
+"""How long no connect to a host is tried after FAILURES_TO_OPEN failures."""
 
 
 @dataclass(slots=True)
 class Host:
-    """One mail server as all its accounts see it: a circuit breaker over failed connects, and a count of connections.
+    """One mail server, shared by its accounts: a circuit breaker for failed connects, and a count of connections.
 
-    Refused logins and refused commands say nothing about the host's reach and never count.
+    Refused logins and refused commands do not count as failures, because the host was reached.
     """
 
     limit: int = HOST_CONNECTIONS
@@ -38,20 +38,20 @@ class Host:
     _closed_until: float = 0.0
 
     def check(self, now: float) -> None:
-        """Raises Unreachable while the breaker is open, RateLimited when the host has all its connections."""
+        """Raises Unreachable while the breaker is open, RateLimited when the host has its maximum of connections."""
         if now < self._closed_until:
-            raise Unreachable("The mail server could not be reached just now")
+            raise Unreachable("The mail server could not be reached a moment ago")
         if self.connections >= self.limit:
             raise RateLimited("Too many connections to this mail server")
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self.connections -= 1
 
     def note_success(self) -> None:
         self._failures = 0
 
     def note_failure(self, now: float) -> None:
-        """Open the breaker after FAILURES_TO_OPEN failed connects in a row, and again after each one more."""
+        """Open the breaker after FAILURES_TO_OPEN failed connects in a row, and again after each further failure."""
         self._failures += 1
         if self._failures >= FAILURES_TO_OPEN:
             self._closed_until = now + OPEN_SECONDS
@@ -59,7 +59,7 @@ class Host:
 
 @dataclass(slots=True)
 class Hosts:
-    """The hosts of this process, by name and port, with so many connections to each at most."""
+    """The hosts of this process by name and port, each with at most `limit` connections."""
 
     limit: int = HOST_CONNECTIONS
     _hosts: dict[tuple[str, int], Host] = field(default_factory=dict)
@@ -70,22 +70,22 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What it takes to connect to one account's mail server."""
+    """Opens sessions with one account's mail server."""
 
     login: ServerLogin
     guard: NetGuard
     tls: ssl.SSLContext = field(repr=False)
     hosts: Hosts = field(repr=False)
     new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False)
-    """What each new connection tells its lines to."""
+    """Makes the recorder of a new connection's protocol lines."""
     avoided: QuarantinedMailboxes = field(default_factory=QuarantinedMailboxes, repr=False, compare=False)
-    """What the account's connections do not ask."""
+    """Mailboxes whose STATUS the account's connections do not request."""
 
     async def open(self, *, is_compressed: bool = True) -> Session:
-        """A new session, at an address that was checked this time.
+        """Open a session, at an address that is checked for each call.
 
-        `is_compressed` asks for compression, which pays for much mail but not for a connection that only listens, and
-        not on loopback.
+        `is_compressed` enables compression, which is useful for downloads, but not for a connection that only watches,
+        and is never used on loopback.
         Raises AddressNotAllowed, Unreachable, CertificateRefused, TimedOut, LoginRefused, ServerProtocolError.
         """
         login = self.login
@@ -100,7 +100,7 @@ class Origin:
         except BaseException:
             host.connections -= 1
             raise
-        session.on_closed(host.let_go)
+        session.on_closed(host.release)
         session.avoided = self.avoided
         if is_compressed and not all(ip_address(address).is_loopback for address in addresses):
             await _compress(session)
@@ -108,7 +108,7 @@ class Origin:
 
 
 async def _connect(endpoint: Endpoint, host: Host, credential: Credential) -> Session:
-    """One try. The host answers for this alone: not for an authorization server that gives no token meanwhile."""
+    """Connect once, and count the result for the host. Failures of an authorization server are not counted."""
     try:
         session = await Session.open(endpoint, credential)
     except Unreachable as error:
@@ -120,7 +120,7 @@ async def _connect(endpoint: Endpoint, host: Host, credential: Credential) -> Se
 
 
 async def _compress(session: Session) -> None:
-    """A session that does not get through it belongs to nobody yet, and is closed."""
+    """Enable compression, and close the session if that fails: no caller has it yet."""
     try:
         await session.compress()
     except BaseException:

@@ -1,8 +1,8 @@
-"""Who may use which connection of an account, and when a new one is tried.
+"""The connection pool of an account.
 
-An account has a budget: one connection that watches and a few that work. A working connection belongs to one user at a
-time; the next gets one that has the wanted mailbox selected, if there is any. Unused ones are closed after a while, so
-an idle account holds none. Where the server lets in fewer than the budget, those that are in are shared.
+An account has a budget: one connection that watches and a few that work. A working connection has one user at a time;
+a caller gets one with the wanted mailbox selected, if possible. Idle connections are closed after a while. If the
+server accepts fewer connections than the budget, the existing ones are shared.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 ACCOUNT_CONNECTIONS = 5
-"""The budget of an account, with the one that watches."""
+"""The budget of an account, including the watch."""
 LIMITED_SECONDS = 120.0
-"""How long an account makes do with fewer where the server refused one more; then one more is tried."""
+"""After the server refused a further connection, how long until one more is tried."""
 IDLE_SECONDS = 60.0
 WAIT_SECONDS = 30.0
-ENDED = "The mail server ends the connection over this, and lets us in again"
-SILENT = "The mail server does not answer this, and lets us in again"
+ENDED = "The mail server closes the connection in response to this request, and accepts new connections"
+SILENT = "The mail server does not respond to this request, and accepts new connections"
 DRAIN_SECONDS = 5.0
-"""How long a command that nobody waits for any more may keep its connection."""
+"""How long an abandoned command may occupy its connection."""
 
 
 class Pool:
-    """The connections of one account, `limit` at most."""
+    """The connections of one account, at most `limit`."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class Pool:
         self._spare: set[Session] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = self._opening = self._apart = 0
-        """Connections that count, those of them that are not in yet, and those that are not shared."""
+        """Counts of connections: all, those being opened, and those that are not shared."""
         self._limited_until = 0.0
         self._is_closed = False
 
     async def open_apart(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
-        """A connection that is not shared and counts until it closes. Raises what `session` raises."""
+        """Open a connection that is not shared and counts until it closes. Raises what `session` raises."""
         while True:
             self._forget_lost()
             session = await self._open_or_wait(open_session)
@@ -72,9 +72,9 @@ class Pool:
                 return session
 
     async def open_spare(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
-        """A connection that is closed as soon as its place is wanted for one that works.
+        """Open a connection that is closed as soon as its slot is needed for a working one.
 
-        Raises what `session` raises; RateLimited at once where there is no place.
+        Raises what `session` raises, and RateLimited at once if no slot is free.
         """
         self._try_one_more()
         if self._open >= self._limit:
@@ -92,11 +92,11 @@ class Pool:
     def _end_spare(self, session: Session) -> None:
         if session in self._spare:
             self._spare.discard(session)
-            self._suspect_others(session)
-            self._free_place()
+            self._close_idle_after_timeout(session)
+            self._free_slot()
 
     async def _close_spare(self) -> None:
-        """Free the place of a spare connection, on the server too."""
+        """Close a spare connection to free its slot, on the server too."""
         session = next(iter(self._spare))
         self._end_spare(session)
         session.close()
@@ -104,32 +104,32 @@ class Pool:
 
     def _end_apart(self, session: Session) -> None:
         self._apart -= 1
-        self._suspect_others(session)
-        self._free_place()
+        self._close_idle_after_timeout(session)
+        self._free_slot()
 
-    def _suspect_others(self, lost: Session) -> None:
-        """Where a server has fallen silent on one connection, none that is unused is waited for: new ones are made."""
+    def _close_idle_after_timeout(self, lost: Session) -> None:
+        """After a timeout on one connection, close the idle ones: the server may not respond there either."""
         if isinstance(lost.protocol.lost, TimedOut):
             for session in list(self._idle):
                 self._retire(session)
 
     @asynccontextmanager
     async def session(self, mailbox: str | None = None, *, is_new: bool = False) -> AsyncIterator[Session]:
-        """A connection for the time of the block, if possible one that has this mailbox selected.
+        """A connection for the duration of the block, if possible with this mailbox selected.
 
-        Raises what `Origin.open` raises; RateLimited when none comes free within WAIT_SECONDS.
+        Raises what `Origin.open` raises, and RateLimited when none becomes free within WAIT_SECONDS.
         """
         session = await self._take(mailbox, is_new=is_new)
         try:
             yield session
         finally:
-            self._give_back(session)
+            self._return(session)
 
     async def read(self, mailbox: str | None, operation: Callable[[Session], Awaitable[T]]) -> T:
-        """Run what may be run twice: once more on a new connection where a used one proved to be lost.
+        """Run a repeatable operation; run it again on a new connection if a reused one turns out to be lost.
 
-        An operation in one mailbox that the server answers by ending the connection, or not at all, while it lets us
-        in again, is refused, not unreachable: it raises ServerProtocolError, and says nothing of other mailboxes.
+        If the server closes the connection during an operation in one mailbox, or does not respond, but accepts new
+        connections, the operation is refused: it raises ServerProtocolError, which affects no other mailbox.
         """
         async with self.session(mailbox) as session:
             was_used = session.was_used
@@ -149,7 +149,7 @@ class Pool:
         raise ServerProtocolError(SILENT if is_silent else ENDED)
 
     async def close(self) -> None:
-        """Close what nobody uses now, an abandoned command running there or not; what is in use when it comes back."""
+        """Close idle and draining connections now, and connections in use when they are returned."""
         self._is_closed = True
         unused = [*self._idle, *self._draining]
         for session in list(self._idle):
@@ -170,7 +170,7 @@ class Pool:
                 return session
 
     async def _open_or_wait(self, open_session: Callable[[], Awaitable[Session]]) -> Session | None:
-        """A new session; None where it is to be tried again: one may have come free, or fewer are let in."""
+        """A new session, or None when the caller must try again: one was freed, or the limit was lowered."""
         self._try_one_more()
         if self._open >= self._limit and self._idle:
             self._retire(next(iter(self._idle)))
@@ -186,27 +186,27 @@ class Pool:
             return None
 
     async def _open_counted(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
-        """A new session that counts until its place is freed."""
+        """Open a session that counts until its slot is freed."""
         self._open += 1
         self._opening += 1
         try:
             return await open_session()
         except BaseException:
-            self._free_place()
+            self._free_slot()
             raise
         finally:
             self._opening -= 1
 
     def _try_one_more(self) -> None:
-        """Where fewer than the budget are let in, see now and then whether that has changed."""
+        """If the limit was lowered, raise it by one after LIMITED_SECONDS."""
         if self._limit < self._budget and self._clock() >= self._limited_until:
             self._limit_to(self._limit + 1)
 
     def _can_share(self, error: GatewayError) -> bool:
-        """Whether the server lets in no more while a connection of ours works or is spare: that one is to be used.
+        """Whether the server refused a further connection while another works or is spare, so that it can be shared.
 
-        One that is still being opened is none: it may become the watch, and then nobody could work. Courier closes a
-        connection beyond MAXPERIP without a word.
+        A connection that is being opened does not count: it may become the watch, which cannot be shared. Courier
+        closes a connection beyond MAXPERIP without a response.
         """
         is_refusal = isinstance(error, RateLimited | Unreachable) and not isinstance(
             error, TimedOut | CertificateRefused
@@ -217,17 +217,17 @@ class Pool:
         self._limit = limit
         self._limited_until = self._clock() + LIMITED_SECONDS
 
-    def _free_place(self) -> None:
+    def _free_slot(self) -> None:
         self._open -= 1
-        if not self._open:  # what was learned of the server may be as old as its last start
+        if not self._open:  # the lowered limit may be outdated
             self._limit = self._budget
         self._wake_one()
 
     def _best(self, mailbox: str | None) -> Session | None:
-        """An unused session: one with this mailbox selected, else the one used last."""
+        """An idle session: one with this mailbox selected, else the most recently used."""
         unused = list(self._idle)
-        there = (session for session in unused if session.selected and session.selected.name == mailbox)
-        return next(there, unused[-1] if unused else None)
+        matching = (session for session in unused if session.selected and session.selected.name == mailbox)
+        return next(matching, unused[-1] if unused else None)
 
     async def _wait_turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -260,8 +260,8 @@ class Pool:
                 turn.set_result(None)
                 return
 
-    def _give_back(self, session: Session) -> None:
-        """Make a session free for the next; one whose command was abandoned when that has ended, or soon dropped."""
+    def _return(self, session: Session) -> None:
+        """Return a session to the pool, after its abandoned command has ended. Lost sessions are closed."""
         session.was_used = True
         protocol = session.protocol
         loop = asyncio.get_running_loop()
@@ -269,7 +269,7 @@ class Pool:
             self._drain(session)
             return
         if protocol.lost is not None or self._is_closed:
-            self._suspect_others(session)
+            self._close_idle_after_timeout(session)
             self._retire(session)
             return
         self._idle[session] = loop.call_later(self._idle_seconds, self._retire, session)
@@ -277,12 +277,12 @@ class Pool:
 
     def _drain(self, session: Session) -> None:
         protocol = session.protocol
-        patience = asyncio.get_running_loop().call_later(DRAIN_SECONDS, protocol.drop, TimedOut())
+        timer = asyncio.get_running_loop().call_later(DRAIN_SECONDS, protocol.drop, TimedOut())
 
         def end() -> None:
-            patience.cancel()
+            timer.cancel()
             self._draining.discard(session)
-            self._give_back(session)
+            self._return(session)
 
         self._draining.add(session)
         protocol.when_quiet(end)
@@ -296,4 +296,4 @@ class Pool:
         if timer is not None:
             timer.cancel()
         session.close()
-        self._free_place()
+        self._free_slot()

@@ -1,4 +1,4 @@
-"""The beginning of messages' texts."""
+"""Reads the previews of messages."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from app.wire.imap.sets import SequenceSet
 
 PREVIEW_BYTES = 4096
 WIDE_PREVIEW_BYTES = 64 * 1024
-"""How much is read of each text part of a message whose beginning shows no words."""
+"""Bytes read of each text part if the first PREVIEW_BYTES contain no words."""
 CONTAINER_BYTES = 32 * 1024
-"""The largest winmail.dat or calendar that is read for the words in it."""
+"""The largest winmail.dat or calendar that is read for a preview."""
 PARTS_READ = 4
-"""Text parts of such a message that are read."""
+"""Text parts that are read of a message whose first part has no words."""
 
 
 async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
     """UID → preview: PREVIEW (RFC 8970), else the start of the first text part.
 
-    A server that offers PREVIEW may have none (NIL, RFC 8970 §3.1): Cyrus has none unless something else makes them.
+    A server that offers PREVIEW may return NIL (RFC 8970 §3.1), as Cyrus does unless a service generates previews.
     """
     previews: dict[int, str] = {}
     if session.has("PREVIEW"):
-        found = await session.fetch(name, SequenceSet.of(uids), ("UID", "PREVIEW"))
-        previews = {uid: preview_of(message.preview) for uid, message in found.items() if message.preview is not None}
-        uids = [uid for uid in found if not previews.get(uid)]
+        fetched = await session.fetch(name, SequenceSet.of(uids), ("UID", "PREVIEW"))
+        previews = {uid: preview_of(message.preview) for uid, message in fetched.items() if message.preview is not None}
+        uids = [uid for uid in fetched if not previews.get(uid)]
     if uids:
         previews |= await _previews_by_text(session, name, uids)
     return previews
 
 
 async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
-    found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
-    structures = {uid: message.structure for uid, message in found.items() if message.structure is not None}
+    fetched = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
+    structures = {uid: message.structure for uid, message in fetched.items() if message.structure is not None}
     previews = dict.fromkeys(structures, "")
     for window, wanted in _STEPS:
         blank = {uid: structure for uid, structure in structures.items() if not previews[uid]}
-        for sections, with_them in _by_sections(blank, wanted).items():
+        for sections, uids_of_sections in _by_sections(blank, wanted).items():
             items: list[str | BodySection] = ["UID"]
             items += [BodySection(section, partial=(0, window)) for section in sections]
-            for uid, message in (await session.fetch(name, SequenceSet.of(with_them), items)).items():
+            for uid, message in (await session.fetch(name, SequenceSet.of(uids_of_sections), items)).items():
                 if uid in structures:
                     previews[uid] = _preview(message, structures[uid])
     return previews
@@ -70,19 +70,19 @@ _STEPS = (
     (WIDE_PREVIEW_BYTES, _first_texts),
     (CONTAINER_BYTES, _small_containers),
 )
-"""What is read, one after the other, of messages that show no words yet: so many bytes of which sections."""
+"""Steps for messages without a preview so far: how many bytes to read of which sections."""
 
 
 def _by_sections(
     structures: Mapping[int, BodyPart], wanted: Callable[[BodyPart], tuple[str, ...]]
 ) -> dict[tuple[str, ...], list[int]]:
-    """Sections that are wanted → UIDs of the messages that have them there."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    """Wanted sections → UIDs of the messages that have them."""
+    by_sections: dict[tuple[str, ...], list[int]] = {}
     for uid, structure in structures.items():
         sections = wanted(structure)
         if sections:
-            found.setdefault(sections, []).append(uid)
-    return found
+            by_sections.setdefault(sections, []).append(uid)
+    return by_sections
 
 
 def _preview(message: FetchedMessage, structure: BodyPart) -> str:

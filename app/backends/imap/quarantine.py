@@ -1,4 +1,4 @@
-"""What a mail server answers by ending the connection: asked alone at first, then not at all for a while."""
+"""Quarantines mailboxes whose STATUS makes the mail server close the connection."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 REST_SECONDS = 3_600.0
 LIMIT = 10_000
 LIST_STATUS = "\0LIST-STATUS"
-"""Stands for that command beside the names of mailboxes."""
+"""Represents the LIST-STATUS command among mailbox names."""
 
 
 class QuarantinedMailboxes:
-    """Of one account: names of mailboxes about which the server is not to be asked, and those of which it is unsure.
+    """The quarantined and the suspect mailboxes of one account, by name.
 
-    A suspect was asked about when a connection was lost. It is asked about once more, alone; if that costs a connection
-    too, it is avoided for REST_SECONDS.
+    A suspect is a mailbox whose STATUS was requested when a connection was lost. It is requested once more, by itself;
+    if that loses the connection too, the mailbox is quarantined for REST_SECONDS.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,15 +31,15 @@ class QuarantinedMailboxes:
         return frozenset(self._suspects)
 
     def note_loss(self, names: Iterable[str]) -> None:
-        """A connection was lost while these were asked about."""
-        found = list(names)[:LIMIT]
-        if len(found) == 1 and found[0] in self._suspects:
-            self._suspects.discard(found[0])
-            self._until[found[0]] = self._clock() + REST_SECONDS
-        elif len(self._suspects) + len(found) <= LIMIT:
-            self._suspects.update(found)
+        """Record that a connection was lost while the STATUS of these mailboxes was requested."""
+        requested = list(names)[:LIMIT]
+        if len(requested) == 1 and requested[0] in self._suspects:
+            self._suspects.discard(requested[0])
+            self._until[requested[0]] = self._clock() + REST_SECONDS
+        elif len(self._suspects) + len(requested) <= LIMIT:
+            self._suspects.update(requested)
 
     def clear(self, name: str) -> None:
-        """The server answered about it."""
+        """Record that the server returned the STATUS of a mailbox."""
         self._suspects.discard(name)
         self._until.pop(name, None)

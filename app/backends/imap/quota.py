@@ -1,4 +1,4 @@
-"""The limits of an account, by the QUOTA extension (RFC 9208)."""
+"""Reads the quotas of an account by the QUOTA extension (RFC 9208)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RESOURCES = {"STORAGE": (QuotaResource.STORAGE, KIB), "MESSAGE": (QuotaResource
 
 
 async def quotas_of(session: Session) -> Sequence[backend.Quota] | None:
-    """What INBOX counts to, each root once; None where the server has no QUOTA, or declines."""
+    """The quotas that apply to INBOX, each root once. None if the server has no QUOTA or refuses the command."""
     if not any(name == "QUOTA" or name.startswith("QUOTA=") for name in session.protocol.offered):
         return None
     completion = (await session.run(commands.quota_root("INBOX", is_utf8=session.is_utf8)))[0]

@@ -1,4 +1,4 @@
-"""Removing messages of one mailbox for good: these, and no others."""
+"""Expunges messages of one mailbox, and only these."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from app.wire.imap.search import HasFlag
 from app.wire.imap.sets import SequenceSet
 
 
-async def expunge(session: Session, place: SelectableMailbox, uids: Sequence[int]) -> None:
-    """Remove these messages and no others.
+async def expunge(session: Session, mailbox: SelectableMailbox, uids: Sequence[int]) -> None:
+    """Expunge these messages and no others.
 
-    Without UIDPLUS a plain EXPUNGE is used, and only where nobody else has marked a message of the mailbox as deleted;
-    else raises NotSupported, and the marks are taken back. ServerRefused if no removal is reported and they are still
-    there: Dovecot answers OK to clients without the right to remove (RFC 4314 §4).
+    Without UIDPLUS a plain EXPUNGE is used, unless other messages of the mailbox are marked as deleted: then the marks
+    are removed and NotSupported is raised. Raises ServerRefused if no removal is reported and the messages still
+    exist: Dovecot returns OK to clients without the right to expunge (RFC 4314 §4).
     """
-    await enter_anew(session, place)
+    await enter_anew(session, mailbox)
     numbers = SequenceSet.of(uids)
-    mark = commands.store(numbers, [DELETED], mode="+", silent=True)
+    flag = commands.store(numbers, [DELETED], mode="+", silent=True)
     if session.has("UIDPLUS") or session.has("IMAP4REV2"):
-        asked = [mark, commands.expunge(numbers)]
+        pending = [flag, commands.expunge(numbers)]
     else:
-        await session.do(mark)
-        await _check_others(session, place, numbers)
-        asked = [command("EXPUNGE")]
-    completions = [completion.check() for completion in await session.run(*asked)]
-    if not any(isinstance(one, (Expunged, Vanished)) for told in completions for one in session.parsed(told)):
+        await session.do(flag)
+        await _check_others(session, mailbox, numbers)
+        pending = [command("EXPUNGE")]
+    completions = [completion.check() for completion in await session.run(*pending)]
+    if not any(isinstance(line, (Expunged, Vanished)) for item in completions for line in session.parsed(item)):
         await _check_gone(session, numbers)
 
 
 async def _check_gone(session: Session, numbers: SequenceSet) -> None:
-    """Raises ServerRefused where a message is still there. Not pipelined: Dovecot may look at a mailbox only later."""
-    there = await fetched(await session.do(commands.fetch(numbers, ("UID",))))
-    if any(uid in numbers for uid in there):
-        await _take_back(session, numbers)
-        raise ServerRefused("The mail server does not let these messages be removed")
+    """Raises ServerRefused if a message still exists. Not pipelined: Dovecot may refresh a mailbox only later."""
+    remaining = await fetched(await session.do(commands.fetch(numbers, ("UID",))))
+    if any(uid in numbers for uid in remaining):
+        await _unflag(session, numbers)
+        raise ServerRefused("The mail server does not allow deleting these messages")
 
 
-async def _check_others(session: Session, place: SelectableMailbox, numbers: SequenceSet) -> None:
-    """Raises NotSupported where messages beside these are marked as deleted."""
-    marked = await session.search(place.name, HasFlag(DELETED))
-    if any(low not in numbers or high not in numbers for low, high in marked.ranges):
-        await _take_back(session, numbers)
-        raise NotSupported("The mail server can't remove single messages, and others are marked as deleted")
+async def _check_others(session: Session, mailbox: SelectableMailbox, numbers: SequenceSet) -> None:
+    """Raises NotSupported if other messages are marked as deleted."""
+    deleted = await session.search(mailbox.name, HasFlag(DELETED))
+    if any(low not in numbers or high not in numbers for low, high in deleted.ranges):
+        await _unflag(session, numbers)
+        raise NotSupported("The mail server cannot delete single messages, and other messages are marked as deleted")
 
 
-async def _take_back(session: Session, numbers: SequenceSet) -> None:
+async def _unflag(session: Session, numbers: SequenceSet) -> None:
     await session.do(commands.store(numbers, [DELETED], mode="-", silent=True))

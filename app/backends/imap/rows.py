@@ -1,7 +1,7 @@
-"""Rows for the index: what is kept of a message that arrived, fetched in pipelined batches.
+"""Fetches rows for the index, in pipelined batches.
 
-One message that the server does not give costs the others nothing: what a batch lacks is asked for again by itself, in
-simpler forms, and what cannot be had in any form is a row that says why.
+A message that the server refuses does not affect the others: messages missing from a batch are fetched again with
+simpler items, and a message that cannot be fetched at all becomes a row with the reason.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ log = get_logger(__name__)
 
 ROWS_AT_ONCE = 200
 FUTURE_MS = 24 * 3600 * 1000
-"""A Date that is later than this from now is not when a message came."""
+"""A Date further in the future than this is not used as the arrival time."""
 
 REFERENCES = BodySection("HEADER", ("REFERENCES",))
 _FACTS = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE")
 _PARSED = ("ENVELOPE", "BODYSTRUCTURE", REFERENCES)
 _HEADER = BodySection("HEADER")
-"""In the place of what the server parses."""
+"""Fetched instead of the items that the server parses."""
 
-NO_STRUCTURE = "its structure cannot be read"
-NO_HEADER = "the mail server does not give its header"
+NO_STRUCTURE = "its structure cannot be parsed"
+NO_HEADER = "the mail server did not return its header"
 NO_MESSAGE = "the mail server did not return this message"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the index keeps of a message. `unread` says why the server gave neither its header nor its structure."""
+    """The data that the index stores of a message. `unread`: why the server returned neither header nor structure."""
 
     uid: int
     flags: Flags
@@ -58,7 +58,7 @@ class Row:
 
 
 def row_items(session: Session, *, is_plain: bool = False) -> list[str | BodySection]:
-    """What is fetched of a message for its row. `is_plain`: its header itself, which the server need not parse."""
+    """The FETCH items of a row. With `is_plain`, the raw header, which the server does not have to parse."""
     items: list[str | BodySection] = list(_FACTS)
     if session.keeps_modseq:
         items.append("MODSEQ")
@@ -70,9 +70,9 @@ def row_items(session: Session, *, is_plain: bool = False) -> list[str | BodySec
 
 
 async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerator[list[Row], None]:
-    """Rows in batches of ROWS_AT_ONCE, in the order of `uids`, of the mailbox as it is now.
+    """Rows of the mailbox's current messages in batches of ROWS_AT_ONCE, in the order of `uids`.
 
-    The SELECT and two batches are on their way before the first is read, then always one more.
+    SELECT and the first two batches are sent before the first response is read; then one batch is always in flight.
     """
     batches = [uids[start : start + ROWS_AT_ONCE] for start in range(0, len(uids), ROWS_AT_ONCE)]
     items = row_items(session)
@@ -92,24 +92,26 @@ async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerat
 
 
 async def _rows_of(
-    session: Session, completion: Completion, asked: Sequence[int], early: dict[int, FetchedMessage]
+    session: Session, completion: Completion, uids: Sequence[int], early: dict[int, FetchedMessage]
 ) -> list[Row]:
-    """Rows of a batch; `early` is what the server told so far of messages of later ones."""
+    """Rows of a batch. `early` holds responses received so far for messages of later batches."""
     reader = FetchReader(early)
     await reader.read(completion)
-    told = {uid: early.pop(uid) for uid in asked if uid in early}
+    messages = {uid: early.pop(uid) for uid in uids if uid in early}
     if completion.status == "OK":
-        told |= await _fetch_again(session, [uid for uid, message in told.items() if not tells_content(message)])
-    found = {uid: row_of(message) for uid, message in told.items() if _is_whole(message)}
-    lacking = [uid for uid in asked if uid not in found]
+        messages |= await _fetch_again(
+            session, [uid for uid, message in messages.items() if not tells_content(message)]
+        )
+    rows = {uid: row_of(message) for uid, message in messages.items() if _is_whole(message)}
+    missing = [uid for uid in uids if uid not in rows]
     if completion.status != "OK":
-        if not (found or lacking) or completion.is_throttling:
+        if not (rows or missing) or completion.is_throttling:
             completion.check()
     elif not reader.is_any_broken:
-        lacking = [uid for uid in lacking if uid in told]  # the others are not there
-    if lacking:
-        found |= await _reread(session, lacking, told)
-    return dated([found[uid] for uid in asked if uid in found])
+        missing = [uid for uid in missing if uid in messages]  # the others do not exist
+    if missing:
+        rows |= await _reread(session, missing, messages)
+    return dated([rows[uid] for uid in uids if uid in rows])
 
 
 async def _fetch_again(session: Session, uids: Sequence[int]) -> dict[int, FetchedMessage]:
@@ -125,30 +127,30 @@ def _is_whole(message: FetchedMessage) -> bool:
     return message.envelope is not None and message.structure is not None and message.size_bytes is not None
 
 
-async def _reread(session: Session, uids: Sequence[int], told: Mapping[int, FetchedMessage]) -> dict[int, Row]:
-    """Rows of messages that did not come whole: by the header itself, else by what the server does tell.
+async def _reread(session: Session, uids: Sequence[int], messages: Mapping[int, FetchedMessage]) -> dict[int, Row]:
+    """Rows of incompletely returned messages, from the raw header or from the items that the server returns.
 
-    Those of which it tells nothing, and refuses nothing, are not there. Raises ServerRefused where it gives nothing.
+    Messages that are neither returned nor refused do not exist. Raises ServerRefused if the server returns nothing.
     """
     plain = await fetch_apart(session, uids, row_items(session, is_plain=True))
-    found = {uid: row_of(message, (NO_STRUCTURE,)) for uid, message in plain.messages.items() if message.sections}
-    lacking = [uid for uid in uids if uid not in found]
-    bare = await fetch_apart(session, lacking, _FACTS) if lacking else None
+    rows = {uid: row_of(message, (NO_STRUCTURE,)) for uid, message in plain.messages.items() if message.sections}
+    missing = [uid for uid in uids if uid not in rows]
+    bare = await fetch_apart(session, missing, _FACTS) if missing else None
     unread = 0
-    for uid in lacking if bare is not None else ():
+    for uid in missing if bare is not None else ():
         assert bare is not None
-        message = told.get(uid) or bare.messages.get(uid) or plain.messages.get(uid)
+        message = messages.get(uid) or bare.messages.get(uid) or plain.messages.get(uid)
         refusal = plain.refused.get(uid) or bare.refused.get(uid)
         if message is not None or refusal is not None or uid in plain.broken:
-            found[uid] = unread_row(uid, message, refusal)
+            rows[uid] = unread_row(uid, message, refusal)
             unread += 1
     if unread:
         log.warning("messages_not_read", messages=unread)
-    return found
+    return rows
 
 
 def unread_row(uid: int, message: FetchedMessage | None, refusal: str | None) -> Row:
-    """The row of a message that the server does not return: what else is known of it, and the reason."""
+    """The row of a message that the server does not return, with the known data and the reason."""
     problem = NO_MESSAGE if message is None else NO_HEADER
     reason = f"{problem}: {refusal}" if refusal else problem
     row = row_of(message or FetchedMessage(0, uid), (reason,))
@@ -156,9 +158,9 @@ def unread_row(uid: int, message: FetchedMessage | None, refusal: str | None) ->
 
 
 def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
-    """A row of a FETCH with `row_items`, or with the plain items, which hold the header itself.
+    """A row from a FETCH with `row_items`, including the plain items with the raw header.
 
-    `received_at_ms` is the Date where the server's INTERNALDATE cannot be read, 0 where there is neither.
+    `received_at_ms` is the Date if INTERNALDATE cannot be parsed, and 0 if there is neither.
     """
     fields = split_fields(next((text for text in message.sections.values() if isinstance(text, bytes)), b""))
     envelope = message.envelope or (envelope_of(fields) if fields else Envelope())
@@ -187,7 +189,7 @@ def _received_at(message: FetchedMessage, overview: Overview) -> int:
 
 
 def dated(rows: Sequence[Row], near_ms: int = 0) -> list[Row]:
-    """The same rows; one whose time nobody knows has that of the row before or after it, else `near_ms` or now."""
+    """The same rows; a row without a time gets that of the row before or after it, else `near_ms` or now."""
     known = [row.received_at_ms for row in rows if row.received_at_ms]
     if len(known) == len(rows):
         return list(rows)

@@ -1,4 +1,4 @@
-"""Searching one mailbox by what its server can find."""
+"""Searches one mailbox by IMAP SEARCH."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from app.wire.imap.sets import SequenceSet
 
 MAX_UIDS = 2_000_000
 SEARCHED_RANGES = 200
-"""A search names the messages that it asks about up to so many ranges; beyond, the whole mailbox is cheaper to say."""
+"""A search names up to this many ranges of UIDs; with more, searching the whole mailbox is cheaper."""
 
 
 async def uids_of(session: Session, name: str, within: SequenceSet | None = None) -> list[int]:
     """The UIDs of a mailbox (within a set), ascending.
 
-    Where a search finds another number than SELECT told, a FETCH of all tells too: no message is hidden by a search
-    whose answer was cut short or could not be read.
+    If a search finds another number of messages than SELECT reported, all UIDs are fetched as well, so that an
+    incomplete or unreadable response to SEARCH hides no message.
     """
     if within is not None:
-        found = await search(session, name, And((Numbers(within, is_uid=True),)))
-        return [uid for uid in found if uid in within]  # some servers return more than was requested
-    found = await search(session, name, All())
-    if session.selected is None or len(found) == session.selected.exists:
-        return found
+        uids = await search(session, name, And((Numbers(within, is_uid=True),)))
+        return [uid for uid in uids if uid in within]  # some servers return additional UIDs
+    uids = await search(session, name, All())
+    if session.selected is None or len(uids) == session.selected.exists:
+        return uids
     (completion,) = await session.in_mailbox(name, commands.fetch(SequenceSet.parse("1:*"), ("UID",)))
-    return sorted({*found, *await fetched(completion, is_tolerant=True)})
+    return sorted({*uids, *await fetched(completion, is_tolerant=True)})
 
 
 async def search(session: Session, name: str, key: SearchKey) -> list[int]:
-    """The UIDs that match, ascending. Raises ServerProtocolError for more than a mailbox can hold."""
+    """The matching UIDs, ascending. Raises ServerProtocolError for more than a mailbox can hold."""
     try:
         return list((await session.search(name, key)).numbers(MAX_UIDS))
     except ValueError:
@@ -41,7 +41,7 @@ async def search(session: Session, name: str, key: SearchKey) -> list[int]:
 
 
 def search_key(scope: str, value: str, uids: Collection[int] | None = None) -> SearchKey:
-    """What finds a text: `scope` is "body", "text" or "header:Name". `uids`: those alone, where that is less to say."""
+    """The search key for a text. `scope` is "body", "text" or "header:Name". `uids` restricts it if they are few."""
     key = _text_key(scope, value)
     within = None if uids is None else SequenceSet.of(sorted(uids))
     if within is not None and len(within.ranges) <= SEARCHED_RANGES:

@@ -1,4 +1,4 @@
-"""A mailbox as the index knows it: how a session gets into it, and what is refused of it."""
+"""Selects mailboxes of the index and checks their UIDVALIDITY."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.mail.types import Mailbox
 
 @dataclass(frozen=True, slots=True)
 class SelectableMailbox:
-    """A mailbox as the index knows it: UIDs mean something only while its UIDVALIDITY is this."""
+    """A mailbox of the index. Its UIDs are valid while its UIDVALIDITY is unchanged."""
 
     name: str
     uid_validity: int
@@ -23,30 +23,30 @@ class SelectableMailbox:
         return cls(mailbox.origin_name, mailbox.uid_validity)
 
 
-async def enter(session: Session, place: SelectableMailbox) -> Selected:
-    """Select a mailbox. Raises MessageNotFound when its UIDs are no longer those that the index knows."""
-    selected = await session.ensure(place.name)
-    check_validity(session, place)
+async def enter(session: Session, mailbox: SelectableMailbox) -> Selected:
+    """Select a mailbox. Raises MessageNotFound when its UIDVALIDITY has changed."""
+    selected = await session.ensure(mailbox.name)
+    check_validity(session, mailbox)
     return selected
 
 
-async def enter_anew(session: Session, place: SelectableMailbox) -> None:
-    """The same, and see the mailbox as it is now: one that stays selected may hide its newest messages."""
-    await session.select(place.name)
-    check_validity(session, place)
+async def enter_anew(session: Session, mailbox: SelectableMailbox) -> None:
+    """Select a mailbox again, because a mailbox that stays selected may hide its newest messages."""
+    await session.select(mailbox.name)
+    check_validity(session, mailbox)
 
 
-def check_validity(session: Session, place: SelectableMailbox) -> None:
-    """Raises MessageNotFound when the selected mailbox has another UIDVALIDITY than the index knows."""
-    if session.selected is None or session.selected.uid_validity != place.uid_validity:
+def check_validity(session: Session, mailbox: SelectableMailbox) -> None:
+    """Raises MessageNotFound when the selected mailbox has another UIDVALIDITY than in the index."""
+    if session.selected is None or session.selected.uid_validity != mailbox.uid_validity:
         raise MessageNotFound("The mailbox was recreated on the mail server")
 
 
 def check_target(completion: Completion) -> Completion:
-    """Raises MailboxNotFound for a target that is gone, TooLarge, else what `check` raises."""
+    """Raises MailboxNotFound for a target that does not exist, TooLarge, else what `check` raises."""
     code = completion.code.name if completion.code and completion.status == "NO" else ""
     if code in ("TRYCREATE", "NONEXISTENT"):
         raise MailboxNotFound("The target mailbox no longer exists on the mail server")
     if code in ("TOOBIG", "LIMIT"):
-        raise TooLarge(f"The mail server finds the message too large: {completion.origin.response}")
+        raise TooLarge(f"The message is too large for the mail server: {completion.origin.response}")
     return completion.check()

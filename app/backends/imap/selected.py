@@ -1,4 +1,4 @@
-"""The selected mailbox, from the answers to SELECT (RFC 9051 §6.3.2)."""
+"""The selected mailbox, from the responses to SELECT (RFC 9051 §6.3.2)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from app.wire.imap.codes import ResponseCode
 from app.wire.imap.responses import Exists, MailboxFlags, ServerResponse, Status
 
 NO_VALIDITY = 1
-"""Stands for the UIDVALIDITY of a server that tells 0 (SmarterMail) or none, against RFC 9051 §2.3.1.1."""
+"""UIDVALIDITY of servers that report 0 (SmarterMail) or none, in violation of RFC 9051 §2.3.1.1."""
 
 
-def validity_of(told: int) -> int:
-    """The UIDVALIDITY that the index keeps for the one that a server tells."""
-    return told or NO_VALIDITY
+def validity_of(reported: int) -> int:
+    """The UIDVALIDITY that the index stores for a reported one."""
+    return reported or NO_VALIDITY
 
 
 @dataclass(slots=True)
 class Selected:
-    """The selected mailbox as SELECT told. `highest_modseq` 0: it keeps none."""
+    """The selected mailbox as reported by SELECT. `highest_modseq` is 0 without CONDSTORE."""
 
     name: str
     uid_validity: int = 0
@@ -29,14 +29,14 @@ class Selected:
     highest_modseq: int = 0
     exists: int = 0
     permanent_flags: frozenset[str] = frozenset()
-    """In lower case; with `\\*` any keyword is kept."""
+    """In lower case. `\\*` means that the server stores any keyword."""
 
     @classmethod
     def told_by(cls, name: str, responses: Iterable[ServerResponse]) -> Selected:
-        """What a server tells when it selects a mailbox; what it leaves out stays 0."""
+        """Read the responses to SELECT. Missing numbers stay 0."""
         selected = cls(name)
         for response in responses:
-            with suppress(ServerProtocolError):  # a code without its number says nothing
+            with suppress(ServerProtocolError):  # a code without a number is ignored
                 selected._note(response)
         selected.uid_validity = validity_of(selected.uid_validity)
         return selected

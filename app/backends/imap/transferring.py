@@ -1,4 +1,4 @@
-"""Copying and moving messages to another mailbox: COPY and MOVE, and the fallbacks beside them."""
+"""Copies and moves messages to another mailbox by COPY and MOVE, with fallbacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.wire.imap.search import HeaderMatch
 from app.wire.imap.sets import SequenceSet
 
 MAX_SOUGHT = 100
-"""Copies that are sought by Message-ID where the server has no COPYUID."""
+"""Copies that are searched for by Message-ID if the server has no COPYUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,24 @@ class Transfer:
     pairs: Mapping[int, int]
     gone: frozenset[int]
     unbound: frozenset[int] = frozenset()
-    """Copied or moved, but the server doesn't tell to which UID."""
+    """Copied or moved to UIDs that the server does not report."""
     since_uid: int | None = None
-    """Their UIDs are at least this, where that is known."""
+    """Lower bound of these UIDs, if known."""
 
 
-async def copy(session: Session, place: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
-    """Copy messages. Raises MailboxNotFound when the target is gone."""
-    return await _transfer(session, place, uids, target, commands.copy)
+async def copy(session: Session, mailbox: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
+    """Copy messages. Raises MailboxNotFound if the target does not exist."""
+    return await _transfer(session, mailbox, uids, target, commands.copy)
 
 
-async def move(session: Session, place: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
-    """Move messages: MOVE (RFC 6851), else COPY and then the removal of exactly these."""
+async def move(session: Session, mailbox: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
+    """Move messages by MOVE (RFC 6851), else by COPY and expunging exactly these."""
     if session.has("MOVE") or session.has("IMAP4REV2"):
-        return await _transfer(session, place, uids, target, commands.move)
-    transfer = await copy(session, place, uids, target)
-    there = [uid for uid in uids if uid not in transfer.gone]
-    if there:
-        await expunge(session, place, there)
+        return await _transfer(session, mailbox, uids, target, commands.move)
+    transfer = await copy(session, mailbox, uids, target)
+    copied = [uid for uid in uids if uid not in transfer.gone]
+    if copied:
+        await expunge(session, mailbox, copied)
     return transfer
 
 
@@ -58,35 +58,35 @@ class _TransferCommand(Protocol):
 
 
 async def _transfer(
-    session: Session, place: SelectableMailbox, uids: Sequence[int], target: str, build: _TransferCommand
+    session: Session, mailbox: SelectableMailbox, uids: Sequence[int], target: str, build: _TransferCommand
 ) -> Transfer:
-    was_selected = session.is_in(place.name)
+    was_selected = session.is_in(mailbox.name)
     since = None if session.has("UIDPLUS") else await _next_uid_of(session, target)
-    await enter(session, place)
+    await enter(session, mailbox)
     first = await _transfer_once(session, uids, target, build)
     if first.unbound or not (first.gone and was_selected):
         return replace(first, since_uid=since)
-    await enter_anew(session, place)
+    await enter_anew(session, mailbox)
     second = await _transfer_once(session, sorted(first.gone), target, build)
     return Transfer({**first.pairs, **second.pairs}, second.gone, second.unbound)
 
 
 async def _transfer_once(session: Session, uids: Sequence[int], target: str, build: _TransferCommand) -> Transfer:
-    asked = SequenceSet.of(uids)
-    completion = check_target((await session.run(build(asked, target, is_utf8=session.is_utf8)))[0])
-    pairs, is_told = _told_pairs(session, completion)
+    numbers = SequenceSet.of(uids)
+    completion = check_target((await session.run(build(numbers, target, is_utf8=session.is_utf8)))[0])
+    pairs, is_reported = _reported_pairs(session, completion)
     wanted = frozenset(uids)
-    if is_told:
+    if is_reported:
         return Transfer({uid: pairs[uid] for uid in wanted & pairs.keys()}, wanted - pairs.keys())
     if not session.has("UIDPLUS"):
         return Transfer({}, frozenset(), wanted)
-    # without COPYUID nothing was there to be copied, or the server does not tell it as it promises to
-    seen = await fetched(await session.do(commands.fetch(asked, ("UID",))), is_tolerant=True)
-    return Transfer({}, wanted - seen.keys(), wanted & seen.keys())
+    # without COPYUID nothing was copied, or the server omits it despite UIDPLUS
+    remaining = await fetched(await session.do(commands.fetch(numbers, ("UID",))), is_tolerant=True)
+    return Transfer({}, wanted - remaining.keys(), wanted & remaining.keys())
 
 
-def _told_pairs(session: Session, completion: Completion) -> tuple[dict[int, int], bool]:
-    """Source UID → target UID as COPYUID tells it, and whether it does: one that cannot be is not believed."""
+def _reported_pairs(session: Session, completion: Completion) -> tuple[dict[int, int], bool]:
+    """Source UID → target UID from COPYUID, and whether it was reported. An invalid COPYUID is ignored."""
     codes = session.codes(completion, "COPYUID")
     try:
         pairs = {source: copied for code in codes for source, copied in code.copied.pairs}
@@ -97,54 +97,54 @@ def _told_pairs(session: Session, completion: Completion) -> tuple[dict[int, int
 
 
 async def _next_uid_of(session: Session, target: str) -> int | None:
-    """The UID that the next message of a mailbox gets, as STATUS tells it."""
+    """UIDNEXT of a mailbox, by STATUS."""
     (completion,) = await session.run(commands.status(target, ["UIDNEXT"], is_utf8=session.is_utf8))
-    told = [
+    numbers = [
         response.items.get("UIDNEXT") for response in session.parsed(completion) if isinstance(response, MailboxStatus)
     ]
-    return next((number for number in told if number), None)
+    return next((number for number in numbers if number), None)
 
 
 async def find_copies(
     session: Session, target: str, messages: Sequence[Message], since_uid: int | None
 ) -> dict[int, int]:
-    """Source UID → UID in the target, where the server has no COPYUID. Those not found are absent.
+    """Source UID → UID in the target, for servers without COPYUID. Copies that are not found are absent.
 
-    What came since `since_uid` is compared by Message-ID, size and time; the rest is sought by Message-ID.
+    New messages from `since_uid` on are compared by Message-ID, size and time; the rest is searched by Message-ID.
     """
     pairs: dict[int, int] = {}
     if since_uid is not None:
-        found = await session.fetch_since(target, since_uid, _COMPARED)
-        pairs = _paired(messages, [one for uid, one in sorted(found.items()) if uid >= since_uid])
+        fetched_messages = await session.fetch_since(target, since_uid, _COMPARED)
+        pairs = _paired(messages, [copied for uid, copied in sorted(fetched_messages.items()) if uid >= since_uid])
     for message in [item for item in messages if item.uid not in pairs and item.message_id_header][:MAX_SOUGHT]:
-        there = await session.search(target, HeaderMatch("Message-ID", message.message_id_header or ""))
-        if there.ranges:
-            pairs[message.uid] = there.ranges[-1][1]
+        matches = await session.search(target, HeaderMatch("Message-ID", message.message_id_header or ""))
+        if matches.ranges:
+            pairs[message.uid] = matches.ranges[-1][1]
     return pairs
 
 
 _COMPARED = ("UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE")
 
 
-def _paired(messages: Sequence[Message], came: Sequence[FetchedMessage]) -> dict[int, int]:
-    """Each message with the first of those that came which is like it: those that are equal keep their order."""
-    left = list(came)
+def _paired(messages: Sequence[Message], candidates: Sequence[FetchedMessage]) -> dict[int, int]:
+    """Match each message with the first similar candidate. Equal messages keep their order."""
+    left = list(candidates)
     pairs: dict[int, int] = {}
     for by_time in (True, False):
         for message in messages:
-            like = (
-                fetched_message
-                for fetched_message in left
-                if message.uid not in pairs and _is_like(message, fetched_message, by_time=by_time)
+            similar = (
+                candidate
+                for candidate in left
+                if message.uid not in pairs and _is_similar(message, candidate, by_time=by_time)
             )
-            if (copied := next(like, None)) is not None and copied.uid is not None:
+            if (copied := next(similar, None)) is not None and copied.uid is not None:
                 left.remove(copied)
                 pairs[message.uid] = copied.uid
     return pairs
 
 
-def _is_like(message: Message, copied: FetchedMessage, *, by_time: bool) -> bool:
-    """Not every server keeps the time of what it copies."""
+def _is_similar(message: Message, copied: FetchedMessage, *, by_time: bool) -> bool:
+    """Whether a candidate may be the copy. Without `by_time`, for servers that do not keep INTERNALDATE."""
     header = None if copied.envelope is None else overview_of(copied.envelope, None).message_id_header
-    is_at_its_time = not by_time or copied.internal_date_ms == message.received_at_ms
-    return header == message.message_id_header and copied.size_bytes == message.size_bytes and is_at_its_time
+    has_same_time = not by_time or copied.internal_date_ms == message.received_at_ms
+    return header == message.message_id_header and copied.size_bytes == message.size_bytes and has_same_time
