@@ -60,11 +60,11 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
     if is_unchanged(request, labels.etag):
         return Response(status_code=304, headers=_headers(labels))
     headers = _headers(labels)
-    wanted = _wanted_range(request, labels.etag)
-    size = await source.size(is_needed=wanted is not None or request.method == "HEAD")
+    range_header = _wanted_range(request, labels.etag)
+    size = await source.size(is_needed=range_header is not None or request.method == "HEAD")
     span, status = WHOLE, 200
-    if wanted is not None and size is not None:
-        span, status = parse_range(wanted, size), 206
+    if range_header is not None and size is not None:
+        span, status = parse_range(range_header, size), 206
         headers["Content-Range"] = f"bytes {span.start}-{(span.stop or 0) - 1}/{size}"
         size = (span.stop or 0) - span.start
     if size is not None:

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from app.api.conditions import PRIVATE, is_unchanged, not_modified
 from app.api.paging import link_of
 from app.api.schemas.base import Sync
-from app.api.schemas.filter_answers import filter_shown
+from app.api.schemas.filter_answers import filter_as_json
 from app.api.standing import Standing
 from app.services.access.callers import Caller
 from app.services.reading.listing import Listing, ListOrder, ListPage
@@ -43,8 +43,8 @@ class MessageLists:
             headers["ETag"] = f'"{state}"'
         if request.method == "GET" and (page.next_cursor or page.prev_cursor):
             headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
-        shown = filter_shown(prepared.order.tree) if has_text else None
-        return Response(page_bytes(items, page, state, shown), headers=headers, media_type="application/json")
+        filter_json = filter_as_json(prepared.order.tree) if has_text else None
+        return Response(page_bytes(items, page, state, filter_json), headers=headers, media_type="application/json")
 
 
 def awaits_previews(items: Iterable[bytes]) -> bool:
@@ -55,12 +55,12 @@ def awaits_previews(items: Iterable[bytes]) -> bool:
     return any(b'"preview":null' in item for item in items)
 
 
-def indexed_shown(indexed: tuple[int, int] | None) -> dict[str, int] | None:
+def indexed_as_json(indexed: tuple[int, int] | None) -> dict[str, int] | None:
     """Return an Indexed object."""
     return None if indexed is None else {"messages": indexed[0], "of": indexed[1]}
 
 
-def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, Any] | None = None) -> bytes:
+def page_bytes(items: list[bytes], page: ListPage, state: str, filter_json: dict[str, Any] | None = None) -> bytes:
     """Return a MessagePage or ThreadPage with serialised items; `shown` is the filter parsed from a search text."""
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
@@ -68,8 +68,8 @@ def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, 
         "state": state,
         "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
         "total": page.total,
-        "filter": shown,
-        "indexed": indexed_shown(page.indexed),
+        "filter": filter_json,
+        "indexed": indexed_as_json(page.indexed),
     }
     return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
 

@@ -176,18 +176,18 @@ def _headers(error: GatewayError) -> dict[str, str]:
 
 def _of_validation(request: Request, error: RequestValidationError) -> GatewayError:
     """Return the error for the framework's validation errors, without content of the request."""
-    found = error.errors()
-    is_whole_body = any(tuple(each["loc"]) == ("body",) and each["type"] != "missing" for each in found)
+    errors = error.errors()
+    is_whole_body = any(tuple(each["loc"]) == ("body",) and each["type"] != "missing" for each in errors)
     if is_whole_body and not _is_json(request):
         return UnsupportedMedia("The body must be application/json")
-    if any(each["type"] == "json_invalid" for each in found):
+    if any(each["type"] == "json_invalid" for each in errors):
         return MalformedRequest("The body is not JSON", [Fault("The body is not JSON", pointer="")])
-    return invalid(found)
+    return invalid(errors)
 
 
-def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+def invalid(details: Sequence[Mapping[str, Any]]) -> InvalidRequest:
     """Return the error for Pydantic's validation errors; each `loc` begins with body, query, path or header."""
-    return InvalidRequest(faults=[_fault_of(each) for each in found[:FAULTS_LIMIT]])
+    return InvalidRequest(faults=[_fault_of(each) for each in details[:FAULTS_LIMIT]])
 
 
 def _is_json(request: Request) -> bool:
@@ -195,11 +195,11 @@ def _is_json(request: Request) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-def _fault_of(found: Mapping[str, Any]) -> Fault:
-    place, *path = found["loc"]
-    detail = str(found["msg"]).removeprefix("Value error, ")
-    if found["type"] == "extra_forbidden" and path:
-        detail = unknown("field", str(path[-1]), found.get("ctx", {}).get("known", ()))
+def _fault_of(error: Mapping[str, Any]) -> Fault:
+    place, *path = error["loc"]
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden" and path:
+        detail = unknown("field", str(path[-1]), error.get("ctx", {}).get("known", ()))
     if place == "body":
         return Fault(detail, pointer="".join(f"/{_escaped(step)}" for step in path))
     return Fault(detail, parameter=str(path[0]) if path else str(place))

@@ -86,8 +86,8 @@ def separate(routes: Iterable[BaseRoute]) -> None:
     http_routes = [route for route in routes if isinstance(route, Route)]
     paths = {route.path_format.rpartition("/")[::2] for route in http_routes}
     for route in http_routes:
-        above, _, last = route.path_format.rpartition("/")
-        words = sorted(word for head, word in paths if head == above and word and "{" not in word)
+        parent, _, last = route.path_format.rpartition("/")
+        words = sorted(word for path, word in paths if path == parent and word and "{" not in word)
         if last.startswith("{") and last.endswith("}") and words:
             group = f"(?P<{last[1:-1]}>"
             reserved = f"(?!(?:{'|'.join(map(re.escape, words))})$)"

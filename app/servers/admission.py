@@ -102,13 +102,13 @@ class Admission:
             admitted.key = None
 
     def _claim(self, peer: Client, admitted: AdmittedConnection, login: Login) -> None:
-        wanted = (login.account_id, counted_as(peer.address))
-        if admitted.key is not None and wanted != admitted.key:
-            if self._open[wanted] >= self._limits.at(peer):
+        user_key = (login.account_id, counted_as(peer.address))
+        if admitted.key is not None and user_key != admitted.key:
+            if self._open[user_key] >= self._limits.at(peer):
                 raise RateLimited("Too many connections for this user from this address", retry_after_seconds=60.0)
-            self._open[wanted] += 1
+            self._open[user_key] += 1
             self._release(admitted.key)
-            admitted.key = wanted
+            admitted.key = user_key
         self._strangers.pop(admitted, None)
         peer.is_known = True
         if self._access is not None:

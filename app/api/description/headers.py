@@ -79,11 +79,11 @@ def add_headers(operation: dict[str, Any]) -> None:
         parameters.append(_FRESH)
     if not parameters:
         del operation["parameters"]
-    named = {parameter["name"].lower() for parameter in parameters}
+    parameter_names = {parameter["name"].lower() for parameter in parameters}
     for status, response in responses.items():
         names = ["Request-Id", *(_RATES if operation.get("security") else ()), *_of_status(status)]
         if status[0] == "2":
-            names += _of_success(operation, status, named)
+            names += _of_success(operation, status, parameter_names)
         response["headers"] = {each: {"$ref": f"#/components/headers/{each}"} for each in names}
 
 

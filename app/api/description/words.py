@@ -222,6 +222,6 @@ def _of_event_data(name: str) -> str | None:
 
 
 def _describe(described: dict[str, Any], words: str | None) -> None:
-    given = described.get("description", "")
-    if words is not None and (not given or given.startswith("Default: `")):
-        described["description"] = f"{words}. {given}" if given else words
+    description = described.get("description", "")
+    if words is not None and (not description or description.startswith("Default: `")):
+        described["description"] = f"{words}. {description}" if description else words

@@ -72,10 +72,10 @@ async def list_accounts(
 ) -> Page[Account]:
     """List the accounts of the token, oldest first."""
     above_id = "" if cursor is None else str(states.open_cursor("accounts", cursor, EVERY_ACCOUNT))
-    found, last_id = await accounts.page(caller, limit, above_id, metadata_query(request))
+    rows, last_id = await accounts.page(caller, limit, above_id, metadata_query(request))
     next_cursor = None if last_id is None else states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
-    return Page(items=await _shown(accounts, caller, *found), next_cursor=next_cursor)
+    return Page(items=await _account_models(accounts, caller, *rows), next_cursor=next_cursor)
 
 
 @router.post(
@@ -103,10 +103,10 @@ async def create_account(
     return await once.run(work)
 
 
-async def _shown(service: AccountsService, caller: Caller, *found: accounts.Account) -> list[Account]:
+async def _account_models(service: AccountsService, caller: Caller, *rows: accounts.Account) -> list[Account]:
     """Return accounts with the mailboxes and messages that Postgate could not read."""
-    incomplete = await service.incomplete([account.id for account in found], caller)
-    return [Account.of(account, incomplete.get(account.id, ())) for account in found]
+    incomplete = await service.incomplete([account.id for account in rows], caller)
+    return [Account.of(account, incomplete.get(account.id, ())) for account in rows]
 
 
 def _created(account: accounts.Account) -> Answer:
@@ -123,7 +123,7 @@ async def get_account(
 ) -> Account:
     """Get one account, with the state of its sync."""
     response.headers[STATE_HEADER] = await standing.state()
-    return (await _shown(accounts, caller, await accounts.get(account_id)))[0]
+    return (await _account_models(accounts, caller, await accounts.get(account_id)))[0]
 
 
 @router.patch(
@@ -147,7 +147,7 @@ async def update_account(
         caller.require(Scope.ADMIN)
     _, known = await accounts.servers(account_id)
     changes = order.changes(known, await _app_of(oauth_apps, order))
-    return (await _shown(accounts, caller, await accounts.update(account_id, changes, is_verified=verify)))[0]
+    return (await _account_models(accounts, caller, await accounts.update(account_id, changes, is_verified=verify)))[0]
 
 
 @router.post(
@@ -205,13 +205,13 @@ async def delete_account(account_id: AdministeredAccount, accounts: AccountsServ
 @router.post("/{account_id}/verify", operation_id="verifyAccount", responses=problems(AddressNotAllowed, *_ORIGIN))
 async def verify_account(account_id: SettingsAccount, caller: CurrentCaller, accounts: AccountsService) -> Account:
     """Test the account's logins now."""
-    return (await _shown(accounts, caller, await accounts.verify(account_id)))[0]
+    return (await _account_models(accounts, caller, await accounts.verify(account_id)))[0]
 
 
 @router.post("/{account_id}/reconnect", operation_id="reconnectAccount")
 async def reconnect_account(account_id: SettingsAccount, caller: CurrentCaller, accounts: AccountsService) -> Account:
     """Close the account's connections to its mail server and open new ones."""
-    return (await _shown(accounts, caller, await accounts.reconnect(account_id)))[0]
+    return (await _account_models(accounts, caller, await accounts.reconnect(account_id)))[0]
 
 
 @router.get("/{account_id}/capabilities", operation_id="getCapabilities", responses=problems(*_ORIGIN))

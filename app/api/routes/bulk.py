@@ -118,8 +118,8 @@ async def batch_messages(
 
 async def _payload(request: Request, caller: Caller) -> str:
     """Hash the request and the caller's mailboxes: the answer reveals which messages the caller can see."""
-    seen = b"" if caller.mailbox_ids is None else orjson.dumps(sorted(caller.mailbox_ids))
-    return hash_payload(request.url.query.encode(), await request.body(), seen)
+    visible_mailboxes = b"" if caller.mailbox_ids is None else orjson.dumps(sorted(caller.mailbox_ids))
+    return hash_payload(request.url.query.encode(), await request.body(), visible_mailboxes)
 
 
 @router.post(
@@ -138,16 +138,16 @@ async def batch_get_messages(
 ) -> Response:
     """Get many messages by id."""
     with parameters_in_body():
-        view = order.shown()
+        view = order.requested_view()
     if view.is_limited and len(order.message_ids) > FULL_LIMIT:
         raise InvalidRequest.at("/message_ids", f"With bodies or headers, at most {FULL_LIMIT} are allowed")
     position = await standing.position()
     messages = await content.messages(account_id, caller, order.message_ids)
     objects = await views.rendered(account_id, caller, messages, view)
-    shown = {message.id: body for message, body in zip(messages, objects, strict=True)}
+    bodies = {message.id: body for message, body in zip(messages, objects, strict=True)}
     result = BulkResult(list(dict.fromkeys(order.message_ids)), position)
-    result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}
-    answer = _content(standing, result, {id_: orjson.Fragment(body) for id_, body in shown.items()})
+    result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in bodies}
+    answer = _content(standing, result, {id_: orjson.Fragment(body) for id_, body in bodies.items()})
     return Response(answer, media_type="application/json")
 
 
@@ -156,7 +156,7 @@ def bulk_response(standing: Standing, result: BulkResult) -> Response:
     return Response(_content(standing, result), media_type="application/json")
 
 
-def _content(standing: Standing, result: BulkResult, shown: dict[str, orjson.Fragment] | None = None) -> bytes:
+def _content(standing: Standing, result: BulkResult, bodies: dict[str, orjson.Fragment] | None = None) -> bytes:
     """Return a BulkAnswer."""
     results: list[dict[str, Any]] = []
     for id_ in result.ids:
@@ -167,8 +167,8 @@ def _content(standing: Standing, result: BulkResult, shown: dict[str, orjson.Fra
             item |= {"status": problem["status"], "problem": problem}
         elif id_ in result.new_ids:
             item["new_id"] = result.new_ids[id_]
-        elif shown is not None:
-            item["message"] = shown[id_]
+        elif bodies is not None:
+            item["message"] = bodies[id_]
         results.append(item)
     failed = sum(id_ in result.errors for id_ in result.ids)
     summary = {"ok": len(results) - failed, "failed": failed}

@@ -81,37 +81,37 @@ async def return_from_consent(
 ) -> Response:
     """The redirect URI of authorization servers. Repeating the request redirects to the same URL."""
     returned = Returned(state or "", iss)
-    given = {"code": code or "", "error": error or "", "iss": iss or ""}
+    parameters = {"code": code or "", "error": error or "", "iss": iss or ""}
     try:
-        visit = await connecting.returned(returned, _browser_of(request))
-        enrol = partial(_by_consent, connecting, enrolment, visit, returned, code if error is None else None, error)
-        url = await enrolment.once(visit, given, enrol)
+        session = await connecting.returned(returned, _browser_of(request))
+        enrol = partial(_by_consent, connecting, enrolment, session, returned, code if error is None else None, error)
+        url = await enrolment.once(session, parameters, enrol)
     except GatewayError as failure:
         return _refusal(failure)
     response = RedirectResponse(url, 303, pages.HEADERS)
-    response.delete_cookie(_cookie(visit.id), path=visit.cookie_path)
+    response.delete_cookie(_cookie(session.id), path=session.cookie_path)
     return response
 
 
 async def _by_consent(
     connecting: ConnectingService,
     enrolment: EnrolmentService,
-    visit: OpenConnectSession,
+    session: OpenConnectSession,
     returned: Returned,
     code: str | None,
     error: str | None,
     attempt: Attempt,
 ) -> str:
     """Return the app's redirect URL with the result of the consent."""
-    app, verifier = await connecting.take(visit, returned)
+    app, verifier = await connecting.take(session, returned)
     if code is None:
-        return visit.ending(error=error if error in _OAUTH_ERRORS else "access_denied")
+        return session.ending(error=error if error in _OAUTH_ERRORS else "access_denied")
     try:
-        answer = await connecting.tokens(visit, app, code, verifier)
-        account_id = await enrolment.by_consent(visit, app, answer, attempt)
+        answer = await connecting.tokens(session, app, code, verifier)
+        account_id = await enrolment.by_consent(session, app, answer, attempt)
     except GatewayError as failure:
-        return visit.ending(error=failure.code)
-    return visit.ending(account_id=account_id)
+        return session.ending(error=failure.code)
+    return session.ending(account_id=account_id)
 
 
 @router.get("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
@@ -122,19 +122,19 @@ async def show_connect_page(
     browser = None
     try:
         try:
-            visit = await connecting.visit(secret, _browser_of(request))
+            session = await connecting.visit(secret, _browser_of(request))
         except ConnectSessionNotFound:
-            visit, browser = await connecting.enter(secret)
-        page = pages.choose(await _apps(oauth_apps, visit), visit.kind, _values(visit))
+            session, browser = await connecting.enter(secret)
+        page = pages.choose(await _apps(oauth_apps, session), session.kind, _values(session))
     except GatewayError as failure:
         return _refusal(failure)
     if browser is not None:
         page.set_cookie(
-            _cookie(visit.id),
+            _cookie(session.id),
             browser,
             max_age=SESSION_SECONDS,
-            path=visit.cookie_path,
-            secure=visit.base_url.startswith("https:"),
+            path=session.cookie_path,
+            secure=session.base_url.startswith("https:"),
             httponly=True,
             samesite="lax",
         )
@@ -151,11 +151,11 @@ async def answer_connect_page(
 ) -> Response:
     """Process the person's choice: a provider or a password. Repeating the form redirects to the same URL."""
     try:
-        visit = await connecting.visit(secret, _browser_of(request), may_be_over=True)
+        session = await connecting.visit(secret, _browser_of(request), may_be_over=True)
         form = await _form(request)
         if "app" in form:
-            return pages.leave(await connecting.begin(visit, form["app"], form.get("email") or None))
-        return await _with_password(connecting, enrolment, oauth_apps, visit, form)
+            return pages.leave(await connecting.begin(session, form["app"], form.get("email") or None))
+        return await _with_password(connecting, enrolment, oauth_apps, session, form)
     except GatewayError as failure:
         return _refusal(failure)
 
@@ -164,20 +164,20 @@ async def _with_password(
     connecting: ConnectingService,
     enrolment: EnrolmentService,
     apps: OAuthAppsService,
-    visit: OpenConnectSession,
+    session: OpenConnectSession,
     form: dict[str, str],
 ) -> Response:
     """Add the account, or show the form again with the error and the servers to correct."""
-    shown = _values(visit) | {name: text for name, text in form.items() if name not in ("password", "way")}
+    fields_to_show = _values(session) | {name: text for name, text in form.items() if name not in ("password", "way")}
 
     async def enrol(attempt: Attempt) -> str:
-        counted = await connecting.try_again(visit)
-        if "only_app" in shown or not form.get("password"):
+        counted = await connecting.try_again(session)
+        if "only_app" in fields_to_show or not form.get("password"):
             raise InvalidRequest("A password is required")
-        email, kind = form.get("email", ""), AccountKind(visit.kind)
+        email, kind = form.get("email", ""), AccountKind(session.kind)
         servers = _servers(form, kind) or await enrolment.found(email, kind)
-        shown.update(_shown(servers, kind))
-        if visit.account_id is None and kind.value not in servers:
+        fields_to_show.update(_server_fields(servers, kind))
+        if session.account_id is None and kind.value not in servers:
             raise InvalidRequest("No mail server is known for this address. Enter its name.")
         username, password = form.get("username", ""), form["password"]
         return counted.ending(
@@ -185,11 +185,11 @@ async def _with_password(
         )
 
     try:
-        return pages.leave(await enrolment.once(visit, form, enrol))
+        return pages.leave(await enrolment.once(session, form, enrol))
     except ConnectSessionNotFound:
         raise
     except GatewayError as failure:
-        return pages.choose(await _apps(apps, visit), visit.kind, shown, problem=failure.detail)
+        return pages.choose(await _apps(apps, session), session.kind, fields_to_show, problem=failure.detail)
 
 
 def _browser_of(request: Request) -> Callable[[str], str | None]:
@@ -205,15 +205,15 @@ def _refusal(failure: GatewayError) -> HTMLResponse:
     return pages.refuse(failure.detail, failure.problem.status)
 
 
-async def _apps(apps: OAuthAppsService, visit: OpenConnectSession) -> list[OAuthApp]:
+async def _apps(apps: OAuthAppsService, session: OpenConnectSession) -> list[OAuthApp]:
     """Return the OAuth apps that the page offers."""
-    if visit.is_app_fixed and visit.oauth_app_id is not None:
-        return [await apps.get(visit.oauth_app_id)]
-    return [item for item in await apps.all() if item.serves(AccountKind(visit.kind))]
+    if session.is_app_fixed and session.oauth_app_id is not None:
+        return [await apps.get(session.oauth_app_id)]
+    return [item for item in await apps.all() if item.serves(AccountKind(session.kind))]
 
 
-def _values(visit: OpenConnectSession) -> dict[str, str]:
-    return {"email": visit.email or ""} | ({"only_app": "yes"} if visit.is_app_fixed else {})
+def _values(session: OpenConnectSession) -> dict[str, str]:
+    return {"email": session.email or ""} | ({"only_app": "yes"} if session.is_app_fixed else {})
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -245,7 +245,7 @@ def _servers(form: Mapping[str, str], kind: AccountKind) -> dict[str, MailServer
     return servers
 
 
-def _shown(servers: Mapping[str, MailServer], kind: AccountKind) -> dict[str, str]:
+def _server_fields(servers: Mapping[str, MailServer], kind: AccountKind) -> dict[str, str]:
     """Return the servers as form fields."""
     fields = {f"{kind}_host": "", f"{kind}_port": _PORTS[kind], "smtp_host": "", "smtp_port": "465"}
     for name, server in servers.items():

@@ -108,11 +108,11 @@ async def get_body(
     if format == "text":
         return Response(body.text, headers=headers, media_type="text/plain")
     html = (body.html if body.html is not None else text_as_html(body.text, Quotes(quotes))).encode()
-    shown = links.filled(html, account_id, message.id, caller)
-    sources = [f"{base_url()}{PATH}"] if shown is not html else []
+    filled = links.filled(html, account_id, message.id, caller)
+    sources = [f"{base_url()}{PATH}"] if filled is not html else []
     sources += ["https:", "http:"] if images == "inline" else []
     policy = _BODY_POLICY.format(images="".join([f" {source}" for source in sources]))
-    return Response(shown, headers={**headers, "Content-Security-Policy": policy}, media_type="text/html")
+    return Response(filled, headers={**headers, "Content-Security-Policy": policy}, media_type="text/html")
 
 
 @router.head("/parts/{part}", operation_id="headPart", response_class=Response, responses=_DOWNLOAD)

@@ -89,18 +89,18 @@ async def list_changes(
     """
     position = standing.since(since)
     await freshness.refresh(account_id)
-    found = await changes.read(
+    difference = await changes.read(
         account_id,
         position,
         caller.mailbox_ids,
         frozenset(filter(None, excepted.split(","))),
         FULL_LIMIT if view == "full" else CHANGES_LIMIT,
     )
-    shown = view_of(view, images=images, quotes=quotes)
-    created = await _created(content, views, account_id, caller, found, shown)
-    named = {*found.mailboxes_created, *found.mailboxes_updated}
-    mailboxes = await events.mailboxes(account_id, caller, named) if named else []
-    answer = _changes_answer(found, created, mailboxes, standing.at(found.position, found.base_seq))
+    message_view = view_of(view, images=images, quotes=quotes)
+    created = await _created(content, views, account_id, caller, difference, message_view)
+    mailbox_ids = {*difference.mailboxes_created, *difference.mailboxes_updated}
+    mailboxes = await events.mailboxes(account_id, caller, mailbox_ids) if mailbox_ids else []
+    answer = _changes_answer(difference, created, mailboxes, standing.at(difference.position, difference.base_seq))
     return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
 
 
@@ -115,12 +115,12 @@ async def _created(
             orjson.Fragment(shown_summary(seen_summary(piece, caller.mailbox_ids)))
             for piece in changes.created.values()
         ]
-    shown: list[bytes] = []
+    rendered: list[bytes] = []
     ids = list(changes.created)
     for begin in range(0, len(ids), FULL_LIMIT):
         messages = await content.messages(account_id, caller, ids[begin : begin + FULL_LIMIT])
-        shown += await views.rendered(account_id, caller, messages, view)
-    return [orjson.Fragment(piece) for piece in shown]
+        rendered += await views.rendered(account_id, caller, messages, view)
+    return [orjson.Fragment(piece) for piece in rendered]
 
 
 def _changes_answer(
@@ -130,7 +130,7 @@ def _changes_answer(
     new_state: str,
 ) -> dict[str, Any]:
     """Return a ChangesAnswer."""
-    shown: dict[str, Any] = {mailbox.id: Mailbox.of(mailbox).model_dump(mode="json") for mailbox in mailboxes}
+    mailbox_objects: dict[str, Any] = {mailbox.id: Mailbox.of(mailbox).model_dump(mode="json") for mailbox in mailboxes}
     return {
         "created": created,
         "updated": [
@@ -140,9 +140,9 @@ def _changes_answer(
         "moved": [{"id": id_, "from": source, "to": target} for id_, (source, target) in changes.moved.items()],
         "removed": [{"id": id_, "reason": reason} for id_, reason in changes.removed.items()],
         "mailboxes": {
-            "created": [shown[text] for text in changes.mailboxes_created if text in shown],
-            "updated": [shown[text] for text in changes.mailboxes_updated if text in shown],
-            "removed": [{"id": text} for text in changes.mailboxes_removed],
+            "created": [mailbox_objects[id_] for id_ in changes.mailboxes_created if id_ in mailbox_objects],
+            "updated": [mailbox_objects[id_] for id_ in changes.mailboxes_updated if id_ in mailbox_objects],
+            "removed": [{"id": id_} for id_ in changes.mailboxes_removed],
         },
         "new_state": new_state,
         "has_more": changes.base_seq is not None,
@@ -192,13 +192,13 @@ async def list_events(
         stream = server_sent.stream(account_id, caller, begin)
         return StreamingResponse(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
     begin = await _begin(events, standing, account_id, position, "earliest")
-    found = await events.wait(account_id, begin, limit, wait, partial(access.guard, caller))
-    seen = found[-1].position if found else begin
-    shown = [await events.seen(event, caller) for event in found]
+    batch = await events.wait(account_id, begin, limit, wait, partial(access.guard, caller))
+    last = batch[-1].position if batch else begin
+    visible = [await events.seen(event, caller) for event in batch]
     answer = {
-        "items": [orjson.Fragment(event.body) for event in shown if event is not None],
-        "cursor": standing.at(seen),
-        "has_more": len(found) == limit,
+        "items": [orjson.Fragment(event.body) for event in visible if event is not None],
+        "cursor": standing.at(last),
+        "has_more": len(batch) == limit,
     }
     return Response(orjson.dumps(answer), media_type="application/json")
 

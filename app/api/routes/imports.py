@@ -139,12 +139,12 @@ async def _import_written(
     request: Request, once: IdempotentRequest, target: _Target, composer: Composer, own: Address
 ) -> Response:
     """Compose and import the message of a JSON body, with the same bytes in every attempt."""
-    wanted = await _wanted(request)
-    await composer.check_rights(target.account_id, own, target.caller, wanted)
+    message = await _message_of(request)
+    await composer.check_rights(target.account_id, own, target.caller, message)
 
     async def work(attempt: Attempt) -> Answer:
-        date_ms = attempt.begun_at_ms if wanted.date_ms is None else wanted.date_ms
-        seeded = replace(wanted, seed=attempt.seed, date_ms=date_ms)
+        date_ms = attempt.begun_at_ms if message.date_ms is None else message.date_ms
+        seeded = replace(message, seed=attempt.seed, date_ms=date_ms)
         content = await composer.content(target.account_id, own, target.caller, seeded)
         spool = await target.imports.spooled(_in_pieces(content))
         try:
@@ -163,7 +163,7 @@ def _order(query: ImportQuery) -> ImportOrder:
     return ImportOrder(query.mailbox_id, flags_of_keywords(keywords), received_at_ms)
 
 
-async def _wanted(request: Request) -> NewMessage:
+async def _message_of(request: Request) -> NewMessage:
     try:
         return ImportedMessage.model_validate(await request.json()).value()
     except json.JSONDecodeError as error:

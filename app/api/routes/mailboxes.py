@@ -58,10 +58,10 @@ async def list_mailboxes(
     if is_unchanged(request, state):
         return not_modified(state)
     after = None if cursor is None else str(standing.open_cursor("mailboxes", cursor))
-    found, last = await mailboxes.page(account_id, caller, limit, after)
+    rows, last = await mailboxes.page(account_id, caller, limit, after)
     next_cursor = None if last is None else standing.seal_cursor("mailboxes", last)
     answer = MailboxList(
-        items=[Mailbox.of(mailbox) for mailbox in found],
+        items=[Mailbox.of(mailbox) for mailbox in rows],
         next_cursor=next_cursor,
         state=state,
         sync=await standing.sync(),

@@ -64,7 +64,7 @@ async def list_messages(
     """
     query = query_of(request, ListQuery)
     order = query.order(is_forced=is_forced(request))
-    return await lists.answer(request, caller, order, query.shown(), has_text=query.q is not None)
+    return await lists.answer(request, caller, order, query.requested_view(), has_text=query.q is not None)
 
 
 @router.post(
@@ -84,7 +84,7 @@ async def search_messages(
     """Find messages by a filter. Texts that are not in the full-text index are searched on the mail server."""
     with parameters_in_body():
         order = search.order(count, is_forced=is_forced(request))
-        return await lists.answer(request, caller, order, search.shown(), has_text=search.q is not None)
+        return await lists.answer(request, caller, order, search.requested_view(), has_text=search.q is not None)
 
 
 @router.get(
@@ -104,13 +104,13 @@ async def get_message(
     standing: AccountStanding,
 ) -> Response:
     """Get one message. `view=full` includes the sanitised body and the attachments."""
-    view = query_of(request, GetQuery).shown()
+    view = query_of(request, GetQuery).requested_view()
     message = await content.message(account_id, caller, message_id)
     etag = _etag(message, view)
     if is_unchanged(request, etag):
         return not_modified(etag)
     state = await standing.state()
-    return _shown(message, view, await views.one(message, caller, view), state)
+    return _message_response(message, view, await views.one(message, caller, view), state)
 
 
 @router.patch(
@@ -133,7 +133,7 @@ async def update_message(
     changed = await messages.change(account_id, caller, message_id, order.change(), _versions(request))
     assert changed.message is not None  # None only after a deletion
     content = await views.one(changed.message, caller, SUMMARY)
-    return _shown(changed.message, SUMMARY, content, standing.at(changed.position))
+    return _message_response(changed.message, SUMMARY, content, standing.at(changed.position))
 
 
 @router.delete(
@@ -161,10 +161,10 @@ async def delete_message(
     if changed.message is None:
         return Response(status_code=204, headers={STATE_HEADER: state})
     content = await views.one(changed.message, caller, SUMMARY)
-    return _shown(changed.message, SUMMARY, content, state)
+    return _message_response(changed.message, SUMMARY, content, state)
 
 
-def _shown(message: types.Message, view: View, content: bytes, state: str) -> Response:
+def _message_response(message: types.Message, view: View, content: bytes, state: str) -> Response:
     headers = etag_headers(_etag(message, view)) | {STATE_HEADER: state}
     return Response(content, headers=headers, media_type="application/json")
 

@@ -33,10 +33,10 @@ async def list_oauth_apps(
 ) -> Page[OAuthApp]:
     """List the OAuth apps, oldest first."""
     above_id = "" if cursor is None else str(states.open_cursor("oauth-apps", cursor, EVERY_ACCOUNT))
-    found, last_id = await oauth_apps.page(limit, above_id)
+    rows, last_id = await oauth_apps.page(limit, above_id)
     next_cursor = None if last_id is None else states.seal_cursor("oauth-apps", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
-    return Page(items=[OAuthApp.of(item) for item in found], next_cursor=next_cursor)
+    return Page(items=[OAuthApp.of(item) for item in rows], next_cursor=next_cursor)
 
 
 @router.post(

@@ -8,7 +8,7 @@ import orjson
 from fastapi import Query, Response
 
 from app.api.deps import ReadingCaller
-from app.api.message_lists import indexed_shown
+from app.api.message_lists import indexed_as_json
 from app.api.problems import parameters_in_body, problems
 from app.api.routing import Router
 from app.api.schemas.base import Sync
@@ -41,7 +41,7 @@ async def search_accounts(
     An account that does not answer within 4 seconds has `is_complete` false, and delays no other.
     """
     with parameters_in_body():
-        order, view = search.order(count, is_forced=False), search.shown()
+        order, view = search.order(count, is_forced=False), search.requested_view()
         page = await searching.page(caller, search.account_ids, order)
         items = await views.listed_across(caller, page.items, view, order.tree)
     rest: dict[str, Any] = {
@@ -60,6 +60,6 @@ def _account(states: States, answer: AccountAnswer) -> dict[str, Any]:
         "is_complete": answer.is_complete,
         "state": None if answer.standing is None else states.issue(answer.account_id, answer.standing.position),
         "sync": None if answer.sync is None else orjson.Fragment(Sync.of(answer.sync).model_dump_json()),
-        "indexed": indexed_shown(answer.indexed),
+        "indexed": indexed_as_json(answer.indexed),
         "code": None if answer.error is None else answer.error.code,
     }

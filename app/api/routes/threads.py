@@ -16,7 +16,7 @@ from app.api.queries import parameters_of, query_of
 from app.api.routes.bulk import bulk_response
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN
 from app.api.routing import Router
-from app.api.schemas.filter_answers import filter_shown
+from app.api.schemas.filter_answers import filter_as_json
 from app.api.schemas.message_requests import ChangeRequest
 from app.api.schemas.messages import BulkAnswer
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
@@ -53,8 +53,8 @@ async def list_threads(
     headers = {"Cache-Control": PRIVATE} if awaits_previews(items) else etag_headers(state)
     if page.next_cursor or page.prev_cursor:
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
-    shown = filter_shown(prepared.order.tree) if query.q is not None else None
-    return Response(page_bytes(items, page, state, shown), headers=headers, media_type="application/json")
+    filter_json = filter_as_json(prepared.order.tree) if query.q is not None else None
+    return Response(page_bytes(items, page, state, filter_json), headers=headers, media_type="application/json")
 
 
 @router.get(

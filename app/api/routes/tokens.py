@@ -32,10 +32,10 @@ async def list_tokens(
 ) -> Page[Token]:
     """List the valid tokens, newest first."""
     below = () if cursor is None else (str(states.open_cursor("tokens", cursor, EVERY_ACCOUNT)),)
-    found, last_id = await tokens.list(caller, limit, *below)
+    rows, last_id = await tokens.list(caller, limit, *below)
     next_cursor = None if last_id is None else states.seal_cursor("tokens", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
-    return Page(items=[Token.of(token_record) for token_record in found], next_cursor=next_cursor)
+    return Page(items=[Token.of(token_record) for token_record in rows], next_cursor=next_cursor)
 
 
 @router.post(

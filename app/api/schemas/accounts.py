@@ -174,9 +174,11 @@ class CreateAccount(RequestModel):
         """Return the servers of the request, or the app's servers if it has none."""
         if app is not None and self.imap is None and self.smtp is None and self.pop3 is None:
             return servers_at(app.servers, self.kind, self.email)
-        named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
+        servers_by_name = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
         logins = {
-            name: server.login(f"/{name}", has_consent=app is not None) for name, server in named.items() if server
+            name: server.login(f"/{name}", has_consent=app is not None)
+            for name, server in servers_by_name.items()
+            if server
         }
         if app is not None and all(server_login.password for server_login in logins.values()):
             raise InvalidRequest.at("/oauth", "No server would use it: all of them have a password")
@@ -216,10 +218,10 @@ class UpdateAccount(PatchModel):
         has_consent = app is not None
         if has_consent and known.grant_id is None:
             known = known.without_passwords()
-        named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
+        servers_by_name = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
         logins = {
             name: changed.login(known.logins.get(name), f"/{name}", has_consent=has_consent)
-            for name, changed in named.items()
+            for name, changed in servers_by_name.items()
             if changed
         }
         if has_consent or logins:

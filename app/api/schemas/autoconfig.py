@@ -47,14 +47,14 @@ class Autoconfig(AnswerModel):
     smtp: list[OfferedServer]
 
     @classmethod
-    def of(cls, found: Found) -> Autoconfig:
-        servers = {protocol: [OfferedServer.of(offer) for offer in found.of(protocol)] for protocol in Protocol}
+    def of(cls, result: Found) -> Autoconfig:
+        servers = {protocol: [OfferedServer.of(offer) for offer in result.of(protocol)] for protocol in Protocol}
         return cls(
-            email=found.email,
-            domain=found.domain,
-            provider=found.provider,
-            source=found.source,
-            oauth=found.oauth,
+            email=result.email,
+            domain=result.domain,
+            provider=result.provider,
+            source=result.source,
+            oauth=result.oauth,
             imap=servers[Protocol.IMAP],
             pop3=servers[Protocol.POP3],
             smtp=servers[Protocol.SMTP],

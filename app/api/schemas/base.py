@@ -136,18 +136,18 @@ class RequestModel(BaseModel):
         try:
             return handler(values)
         except ValidationError as error:
-            found = error.errors(include_url=False)
-            if not any(_is_unknown_field(each) for each in found):
+            errors = error.errors(include_url=False)
+            if not any(_is_unknown_field(each) for each in errors):
                 raise
-            raise ValidationError.from_exception_data(cls.__name__, _explained(found, _names_of(cls))) from None
+            raise ValidationError.from_exception_data(cls.__name__, _explained(errors, _names_of(cls))) from None
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, given: object) -> object:
-        if isinstance(given, dict) and None in given.values():
+    def _without_nulls(cls, values: object) -> object:
+        if isinstance(values, dict) and None in values.values():
             known = _names_of(cls)
-            return {name: value for name, value in given.items() if value is not None or name not in known}
-        return given
+            return {name: value for name, value in values.items() if value is not None or name not in known}
+        return values
 
     @field_validator("*", mode="after")
     @classmethod
@@ -163,8 +163,8 @@ class RequestModel(BaseModel):
 def _can_be_stored(text: str) -> bool:
     """Whether a text has no NUL and no lone surrogate.
 
-    A text this long comes from a JSON body, whose parser refuses lone surrogates; to look for them again in 10 MB that
-    are not ASCII would hold the event loop for 35 ms.
+    A longer text comes from a JSON body, whose parser has already refused lone surrogates. Searching 10 MB of text that
+    is not ASCII again would block the event loop for 35 ms.
     """
     return "\0" not in text if len(text) > LONG_TEXT_CHARS else storable(text) == text
 
@@ -177,13 +177,11 @@ def _describe_optional(field: JsonSchemaValue, *, may_be_null: bool) -> None:
     """Change the schema of an optional field: whether it accepts `null`, and its default in the description."""
     default = field.pop("default", None)
     if default not in (None, "", []) and not isinstance(default, dict):
-        shown = json.dumps(default[0] if isinstance(default, list) else default).strip('"')
+        text_of_default = json.dumps(default[0] if isinstance(default, list) else default).strip('"')
         text = field.get("description", "")
         end = "." if text and text[-1] not in ".!?" else ""
-        field["description"] = f"{text}{end} Default: `{shown}`.".lstrip()
-    words: JsonSchemaValue = {
-        name: field.pop(name) for name in ("title", "description", "examples", "deprecated") if name in field
-    }
+        field["description"] = f"{text}{end} Default: `{text_of_default}`.".lstrip()
+    words: JsonSchemaValue = {name: field.pop(name) for name in _WORDS if name in field}
     kinds = [kind for kind in field.pop("anyOf", None) or [dict(field)] if kind != _NULL]
     field.clear()
     if may_be_null:
@@ -197,15 +195,15 @@ def _names_of(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _is_unknown_field(found: ErrorDetails) -> bool:
+def _is_unknown_field(error: ErrorDetails) -> bool:
     """Whether this is an unknown field of the model itself, not of a nested model."""
-    return found["type"] == "extra_forbidden" and len(found["loc"]) == 1
+    return error["type"] == "extra_forbidden" and len(error["loc"]) == 1
 
 
-def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErrorDetails]:
+def _explained(errors: Sequence[ErrorDetails], known: list[str]) -> list[InitErrorDetails]:
     """Return the errors; the first `UNKNOWN_LIMIT` unknown fields of the model get the names of its fields."""
-    surplus = [each for each in found if _is_unknown_field(each)][:UNKNOWN_LIMIT]
-    others = [each for each in found if not _is_unknown_field(each)]
+    surplus = [each for each in errors if _is_unknown_field(each)][:UNKNOWN_LIMIT]
+    others = [each for each in errors if not _is_unknown_field(each)]
     explained = [(PydanticCustomError("extra_forbidden", "Unknown field", {"known": known}), each) for each in surplus]
     explained += [(PydanticCustomError(each["type"], each["msg"]), each) for each in others]
     return [InitErrorDetails(type=kind, loc=each["loc"], input=None) for kind, each in explained]
@@ -241,8 +239,8 @@ class PatchModel(RequestModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, given: object) -> object:
-        return given
+    def _without_nulls(cls, values: object) -> object:
+        return values
 
     @field_validator("*", mode="before")
     @classmethod

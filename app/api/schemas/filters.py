@@ -66,8 +66,8 @@ class Conditions(RequestModel):
         return leaves + self._texts() + self._facts()
 
     def _texts(self) -> list[f.Filter]:
-        given = (("body", self.body), ("text", self.text))
-        return [f.Text(scope, value) for scope, value in given if value is not None]
+        texts = (("body", self.body), ("text", self.text))
+        return [f.Text(scope, value) for scope, value in texts if value is not None]
 
     def _facts(self) -> list[f.Filter]:
         leaves: list[f.Filter] = []

@@ -54,7 +54,7 @@ class ViewFields(RequestModel):
     images: ImagesName = Field("block", description=IMAGES)
     quotes: QuotesName = Field("keep", description=QUOTES)
 
-    def shown(self) -> View:
+    def requested_view(self) -> View:
         return view_of(self.view, self.fields_, self.include, self.images, self.quotes)
 
 
@@ -128,9 +128,9 @@ class TransferRequest(RequestModel):
     mailbox_id: Id
 
 
-def _deletion(given: object) -> object:
+def _deletion(value: object) -> object:
     """Accept `true` of version 0.1 as `trash`."""
-    return "trash" if given is True else given
+    return "trash" if value is True else value
 
 
 class BatchRequest(_MessageChanges):

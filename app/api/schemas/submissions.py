@@ -46,13 +46,13 @@ class AddressInput(RequestModel):
         return Address(self.name, self.address)
 
 
-def _address_of(given: object) -> object:
+def _address_of(value: object) -> object:
     """Parse `Bob <bob@example.org>` into an object. Raises ValueError if a text is not exactly one address."""
-    if not isinstance(given, str):
-        return given
-    parsed = parse_addresses(given[:ADDRESS_TEXT_LIMIT], 2)
+    if not isinstance(value, str):
+        return value
+    parsed = parse_addresses(value[:ADDRESS_TEXT_LIMIT], 2)
     addresses = readable(tuple(parsed))
-    if len(given) > ADDRESS_TEXT_LIMIT or len(parsed) != 1 or not addresses or not addresses[0].address:
+    if len(value) > ADDRESS_TEXT_LIMIT or len(parsed) != 1 or not addresses or not addresses[0].address:
         raise ValueError("Must be one e-mail address, such as `bob@example.org` or `Bob <bob@example.org>`")
     try:
         validate_address(addresses[0].address, "", allow_utf8=True)

@@ -76,11 +76,11 @@ class Following:
 
     def positions(self) -> dict[AccountId, Position]:
         """Return each account's position that all its subscriptions have reached."""
-        found: dict[AccountId, Position] = {}
+        positions: dict[AccountId, Position] = {}
         for subscription in self.subscriptions.values():
             for account_id, position in subscription.positions.items():
-                found[account_id] = min(position, found.get(account_id, position))
-        return found
+                positions[account_id] = min(position, positions.get(account_id, position))
+        return positions
 
     def set_caller(self, caller: Caller) -> None:
         """Use this caller's rights for every subscription from now on."""
@@ -103,36 +103,36 @@ class Following:
 
     async def _serve(self, topics: Set[str]) -> None:
         if ACCOUNTS in topics:
-            await self._follow_new_accounts(self._who())
+            await self._follow_new_accounts(self._require_caller())
         for account_id in [account_id for account_id in self.positions() if account_id in topics]:
             await self._catch_up(account_id)
         await self._badges.send(topics, self._sight)
 
     def _sight(self, account_id: AccountId) -> Sight:
         """Return the mailboxes whose counts the subscriptions want and the caller can see."""
-        wanted: set[str] = set()
+        mailbox_ids: set[str] = set()
         for subscription in self.subscriptions.values():
             if subscription.wants_counts and account_id in subscription.positions:
                 mailboxes = subscription.mailboxes()
                 if mailboxes is None:
-                    return seen_by(self._who(), None)
-                wanted |= mailboxes
-        return seen_by(self._who(), frozenset(wanted))
+                    return seen_by(self._require_caller(), None)
+                mailbox_ids |= mailboxes
+        return seen_by(self._require_caller(), frozenset(mailbox_ids))
 
-    def _who(self) -> Caller:
+    def _require_caller(self) -> Caller:
         assert self.caller is not None
         return self.caller
 
     def _listen(self) -> None:
-        wanted: set[str] = set()
+        topics: set[str] = set()
         counted: set[AccountId] = set()
         for subscription in self.subscriptions.values():
-            wanted.update(subscription.positions)
+            topics.update(subscription.positions)
             if subscription.wants_counts:
                 counted.update(subscription.positions)
             if subscription.is_every_account:
-                wanted.add(ACCOUNTS)
-        self._listener.listen_to(wanted)
+                topics.add(ACCOUNTS)
+        self._listener.listen_to(topics)
         self._badges.follow(counted)
 
     async def _follow_new_accounts(self, caller: Caller) -> None:
@@ -169,8 +169,8 @@ class Following:
 
     def _following(self, account_id: AccountId) -> list[Subscription] | None:
         """Return the subscriptions that follow an account; None if there are none."""
-        found = [subscription for subscription in self.subscriptions.values() if account_id in subscription.positions]
-        return found or None
+        following = [item for item in self.subscriptions.values() if account_id in item.positions]
+        return following or None
 
     async def _report_in_slices(
         self, account_id: AccountId, events: Sequence[Event], following: list[Subscription]
@@ -185,14 +185,14 @@ class Following:
             if event.type.startswith("mailbox."):
                 for subscription in following:
                     await self._resolve_roles(subscription, [account_id])
-            caller = self._who()
+            caller = self._require_caller()
             frames = await self._event_groups(event, following, caller)
-            while caller is not self._who():  # a new token, which may see less, was set meanwhile
-                caller = self._who()
+            while caller is not self._require_caller():  # a new token, which may see less, was set meanwhile
+                caller = self._require_caller()
                 frames = await self._event_groups(event, following, caller)
-            for seen, group in frames:
+            for visible, group in frames:
                 await self._socket.send_frame(
-                    event_frame(self._states, seen, group[0].view, [item.id for item in group])
+                    event_frame(self._states, visible, group[0].view, [item.id for item in group])
                 )
             for subscription in following:
                 if account_id in subscription.positions:
@@ -203,14 +203,14 @@ class Following:
     ) -> list[tuple[Event, list[Subscription]]]:
         """Return the event as the caller sees it, with groups of subscriptions that get the same frame."""
         waiting = [item for item in following if item.positions.get(event.account_id, event.position) < event.position]
-        seen = await self._events.seen(event, caller) if waiting else None
-        if seen is None:
+        visible = await self._events.seen(event, caller) if waiting else None
+        if visible is None:
             return []
         groups: dict[str, list[Subscription]] = {}
         for subscription in waiting:
-            if subscription.wants(seen):
+            if subscription.wants(visible):
                 groups.setdefault(subscription.view, []).append(subscription)
-        return [(seen, group) for group in groups.values()]
+        return [(visible, group) for group in groups.values()]
 
     async def _report_overload(self, account_id: AccountId, last: Position, following: list[Subscription]) -> None:
         """Send the newest state instead of the events before it."""

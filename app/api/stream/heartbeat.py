@@ -18,13 +18,13 @@ class Heartbeat:
 
     def __init__(self, socket: StreamSocket) -> None:
         self._socket = socket
-        self._heard_at = asyncio.get_running_loop().time()
+        self._last_frame_at = asyncio.get_running_loop().time()
         self._expires_at_ms: int | None = None
         self._is_warned = False
 
     def note_frame(self) -> None:
         """Record that the client has sent a frame."""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._last_frame_at = asyncio.get_running_loop().time()
 
     def set_expiry(self, expires_at_ms: int | None) -> None:
         """Set when the stream's new token expires; None: never."""
@@ -40,7 +40,7 @@ class Heartbeat:
             await self._warn_of_expiry()
             if loop.time() < next_ping:
                 continue
-            if loop.time() - self._heard_at > 2 * HEARTBEAT_SECONDS + 1:
+            if loop.time() - self._last_frame_at > 2 * HEARTBEAT_SECONDS + 1:
                 raise StreamClosed(CloseCode.HEARTBEAT, "no answer to two pings")
             await self._socket.send(PingFrame(type="ping"))
             next_ping = loop.time() + HEARTBEAT_SECONDS

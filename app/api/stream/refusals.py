@@ -45,8 +45,8 @@ def names_in(text: str | None) -> Names:
         return NO_NAMES
     if not isinstance(frame, dict):
         return NO_NAMES
-    given = (frame.get("sub_id"), frame.get("id"))
-    return Names(*(name if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT_CHARS else None for name in given))
+    ids = (frame.get("sub_id"), frame.get("id"))
+    return Names(*(name if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT_CHARS else None for name in ids))
 
 
 def frame_error(error: ValidationError) -> GatewayError:

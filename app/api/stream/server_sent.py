@@ -57,10 +57,10 @@ class ServerSentEvents:
             async with aclosing(self.events.follow(account_id, begin, COMMENT_SECONDS, opened)) as batches:
                 async for session, events in batches:
                     for event in events:
-                        seen = await self.events.seen(event, caller)
+                        visible = await self.events.seen(event, caller)
                         session.check()
-                        if seen is not None:
-                            yield self._text(seen)
+                        if visible is not None:
+                            yield self._text(visible)
                     session.check()
                     news = session.counts.news(sight)
                     if news is not None:

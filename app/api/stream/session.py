@@ -167,17 +167,17 @@ class StreamSession:
     async def _take(self, frame: Any, group: asyncio.TaskGroup) -> None:
         match frame:
             case SubscribeFrame():
-                await self._subscribing.subscribe(frame, self._who())
+                await self._subscribing.subscribe(frame, self._require_caller())
             case UnsubscribeFrame():
                 self._subscribing.unsubscribe(frame)
             case AckFrame():
-                await self._subscribing.acknowledge(frame, self._who())
+                await self._subscribing.acknowledge(frame, self._require_caller())
             case AuthFrame():
                 await self._authenticate(frame)
             case PingFrame():
                 await self._socket.send(PongFrame(type="pong", id=frame.id))
             case RequestFrame():
-                self._calls.start(frame, self._who(), group)
+                self._calls.start(frame, self._require_caller(), group)
 
     async def _authenticate(self, frame: AuthFrame) -> None:
         client = self._websocket.client
@@ -210,7 +210,7 @@ class StreamSession:
         if before is not None:
             self._services.access.end(before)
 
-    def _who(self) -> Caller:
+    def _require_caller(self) -> Caller:
         assert self._caller is not None
         return self._caller
 

@@ -152,8 +152,8 @@ class Subscribing:
 
 def _mailboxes_and_roles(frame: SubscribeFrame) -> tuple[frozenset[str] | None, frozenset[str]]:
     """Return the mailbox ids (None: all) and the roles, which `mailboxes` may also contain."""
-    named = frame.mailboxes if isinstance(frame.mailboxes, list) else []
-    roles = frozenset(frame.roles or ()) | {name for name in named if name in ROLES}
+    names = frame.mailboxes if isinstance(frame.mailboxes, list) else []
+    roles = frozenset(frame.roles or ()) | {name for name in names if name in ROLES}
     if not isinstance(frame.mailboxes, list):
         return None, roles
-    return frozenset(named) - roles, roles
+    return frozenset(names) - roles, roles

@@ -44,7 +44,7 @@ TEXTS_LIMIT = 10
 
 
 @dataclass(slots=True)
-class Found:
+class SearchResult:
     """The UIDs of the matching messages, ascending.
 
     `modseqs` has their MODSEQs if a criterion has MODSEQ, else it is empty. `is_whole` is False if some messages were
@@ -85,7 +85,7 @@ async def search_time(session: Session, returning: Collection[str] | None = None
         raise CommandRefused("LIMIT", "The search takes too long; use a narrower search") from None
 
 
-async def find(session: Session, key: SearchKey, out: ReplyWriter) -> Found:
+async def find(session: Session, key: SearchKey, out: ReplyWriter) -> SearchResult:
     """Find the messages of the selected mailbox that meet the criteria. The MODSEQ criterion enables CONDSTORE."""
     view = session.selected
     uids = await _candidates(session, key)
@@ -146,9 +146,9 @@ def _narrowed(
     return uids
 
 
-async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> Found:
+async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> SearchResult:
     """Return the matches among these messages."""
-    found = Found()
+    result = SearchResult()
     compared = 0
     async for rows in read_rows(session, uids, matcher.columns):
         compared += len(rows)
@@ -156,12 +156,12 @@ async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> Foun
         unread = [row for row, is_met in zip(rows, results, strict=True) if is_met is None]
         read = await _meeting_by_text(session, matcher, unread) if unread else set()
         meeting = [row for row, is_met in zip(rows, results, strict=True) if is_met or row.uid in read]
-        found.uids.extend(row.uid for row in meeting)
+        result.uids.extend(row.uid for row in meeting)
         if matcher.has_modseq:
-            found.modseqs.extend(row.modseq for row in meeting)
+            result.modseqs.extend(row.modseq for row in meeting)
         await session.pace.spend(len(rows) // 5)
-    found.is_whole = compared == len(uids)
-    return found
+    result.is_whole = compared == len(uids)
+    return result
 
 
 async def _compared(matcher: Matcher, rows: Sequence[MessageValues]) -> list[bool | None]:

@@ -86,16 +86,16 @@ class Forest:
     def add_linked(self, message: ThreadedMessage) -> int:
         """Add a message and link it with its references (step 1 of REFERENCES); return the number of steps."""
         steps = 1
-        above = NONE
+        ancestor = NONE
         for name in message.ancestors[-REFERENCES_LIMIT:]:
             node = self._named(name)
             if node != NONE:
-                if above != NONE and self._parents[node] == NONE:
-                    steps += self._link(above, node)
-                above = node
+                if ancestor != NONE and self._parents[node] == NONE:
+                    steps += self._link(ancestor, node)
+                ancestor = node
         own = self._own_node(message)
         self._unlink(own)
-        return steps + (self._link(above, own) if above != NONE else 0)
+        return steps + (self._link(ancestor, own) if ancestor != NONE else 0)
 
     def _named(self, message_id: str) -> int:
         key = hash(message_id)
@@ -128,11 +128,11 @@ class Forest:
         """Link a child to a parent unless that makes a loop; return the number of steps."""
         steps = 0
         if self._degrees[child] or parent == child:
-            above = parent
-            while above not in (NONE, child) and steps < ANCESTORS_LIMIT:
-                above = self._parents[above]
+            ancestor = parent
+            while ancestor not in (NONE, child) and steps < ANCESTORS_LIMIT:
+                ancestor = self._parents[ancestor]
                 steps += 1
-            if above != NONE:
+            if ancestor != NONE:
                 return steps
         self._parents[child] = parent
         self._degrees[parent] += 1

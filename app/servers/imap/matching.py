@@ -50,9 +50,9 @@ _ADDRESS_COLUMNS = {
     TextField.SUBJECT: "subject_folded",
 }
 _COMPARISONS: dict[str, Callable[[date, date], bool]] = {
-    "BEFORE": lambda found, asked: found < asked,
-    "ON": lambda found, asked: found == asked,
-    "SINCE": lambda found, asked: found >= asked,
+    "BEFORE": lambda day, limit: day < limit,
+    "ON": lambda day, limit: day == limit,
+    "SINCE": lambda day, limit: day >= limit,
 }
 
 
@@ -157,8 +157,8 @@ class Matcher:
             recent = self._view.recent
             return lambda row, _: row.uid in recent
         self._need("flags")
-        wanted = flag.lower()
-        return lambda row, _: wanted in row.flags.lower().split(" ")
+        flag_name = flag.lower()
+        return lambda row, _: flag_name in row.flags.lower().split(" ")
 
     def _address(self, column: str, folded: str) -> Predicate:
         self._need(column)
@@ -202,8 +202,8 @@ class Matcher:
         self._need("imap_envelope", "date_ms")
 
         def is_sent(row: MessageValues, _: Searchable | None) -> bool:
-            found = _day_in_header(row.imap_envelope) or (None if row.date_ms is None else _day(row.date_ms))
-            return found is not None and compare(found, day)
+            sent_on = _day_in_header(row.imap_envelope) or (None if row.date_ms is None else _day(row.date_ms))
+            return sent_on is not None and compare(sent_on, day)
 
         return is_sent
 
@@ -266,11 +266,11 @@ def _day(time_ms: int) -> date:
 
 def _day_in_header(envelope: bytes) -> date | None:
     """Return the day of the Date header, in its own time zone; None if it is invalid."""
-    found = _HEADER_DATE.match(envelope)
-    month = _MONTH_NUMBERS.get(found[2].lower()) if found else None
-    if found is None or month is None:
+    match = _HEADER_DATE.match(envelope)
+    month = _MONTH_NUMBERS.get(match[2].lower()) if match else None
+    if match is None or month is None:
         return None
     try:
-        return date(int(found[3]), month, int(found[1]))
+        return date(int(match[3]), month, int(match[1]))
     except ValueError:
         return None

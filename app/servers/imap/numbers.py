@@ -12,9 +12,9 @@ NUMBERS_AT_ONCE = 500
 async def numbers_of(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[Sequence[int]]:
     """Yield the numbers of these messages for the client, in pieces: UIDs or sequence numbers."""
     for start in range(0, len(uids), NUMBERS_AT_ONCE):
-        some = uids[start : start + NUMBERS_AT_ONCE]
-        yield some if is_uid else session.selected.numbers_of(some)
-        await session.pace.spend(len(some) // 5)
+        slice_uids = uids[start : start + NUMBERS_AT_ONCE]
+        yield slice_uids if is_uid else session.selected.numbers_of(slice_uids)
+        await session.pace.spend(len(slice_uids) // 5)
 
 
 async def set_pieces(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[bytes]:

@@ -24,8 +24,8 @@ async def read_rows(
     step = DETAILED_ROWS_LIMIT if is_detailed(columns) else ROWS_LIMIT
     is_long = len(uids) > FEW_ROWS
     for start in range(0, len(uids), step):
-        wanted = uids[start : start + step]
-        if is_long and view.are_neighbours(wanted):
-            yield await views.rows_between(session.account, view.mailbox_id, wanted[0], wanted[-1], columns)
+        slice_uids = uids[start : start + step]
+        if is_long and view.are_neighbours(slice_uids):
+            yield await views.rows_between(session.account, view.mailbox_id, slice_uids[0], slice_uids[-1], columns)
         else:
-            yield await views.rows(session.account, view.mailbox_id, wanted, columns, is_long=is_long)
+            yield await views.rows(session.account, view.mailbox_id, slice_uids, columns, is_long=is_long)

@@ -50,24 +50,24 @@ def _of_message_inside(kind: str, part: BodyPart) -> ByteRange | None:
 
 def chosen_fields(header: bytes, section: SectionRequest) -> bytes:
     """Return the fields that HEADER.FIELDS or HEADER.FIELDS.NOT selects, and the blank line after them."""
-    wanted = {name.encode("ascii") for name in section.fields}
+    names = {name.encode("ascii") for name in section.fields}
     is_not = section.kind == "HEADER.FIELDS.NOT"
-    found = [
+    fields = [
         _with_line_end(match[0])
         for match in _FIELD.finditer(header[:CHOSEN_LIMIT_BYTES])
-        if (match[1].upper() in wanted) != is_not
+        if (match[1].upper() in names) != is_not
     ]
-    return b"".join((*found, b"\r\n"))
+    return b"".join((*fields, b"\r\n"))
 
 
 def _with_line_end(field: bytes) -> bytes:
     return field if field.endswith(b"\n") else field + b"\r\n"
 
 
-def cut(found: ByteRange, partial: tuple[int, int] | None) -> ByteRange:
+def cut(span: ByteRange, partial: tuple[int, int] | None) -> ByteRange:
     """Return the part of a range with an end that `<offset.count>` selects."""
-    assert found.stop is not None
+    assert span.stop is not None
     if partial is None:
-        return found
-    start = min(found.start + partial[0], found.stop)
-    return ByteRange(start, min(start + partial[1], found.stop))
+        return span
+    start = min(span.start + partial[0], span.stop)
+    return ByteRange(start, min(start + partial[1], span.stop))

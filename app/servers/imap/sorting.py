@@ -101,9 +101,11 @@ async def _sorted(session: Session, uids: Sequence[int], terms: Sequence[SortTer
     runs: list[list[Key]] = []
     async for rows in read_rows(session, uids, columns):
         for start in range(0, len(rows), RUN_VALUES):
-            some = rows[start : start + RUN_VALUES]
-            runs.append(sorted([key_of(terms, row, orjson.loads(row.summary) if has_summary else {}) for row in some]))
-            await session.pace.spend(len(some) * len(terms))
+            run_rows = rows[start : start + RUN_VALUES]
+            runs.append(
+                sorted([key_of(terms, row, orjson.loads(row.summary) if has_summary else {}) for row in run_rows])
+            )
+            await session.pace.spend(len(run_rows) * len(terms))
     order = array("I")
     async for *_, uid in merged(runs, session.pace):
         assert isinstance(uid, int)

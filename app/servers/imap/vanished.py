@@ -35,8 +35,8 @@ async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: S
     else:
         ranges = list(SequenceSet.of(uid for uid in removed if uid in known and not holds(present, uid)).ranges)
     for start in range(0, len(ranges), RANGES_AT_ONCE):
-        some = SequenceSet(tuple(ranges[start : start + RANGES_AT_ONCE]))
-        await out.send(f"* VANISHED (EARLIER) {some}\r\n".encode())
+        uids = SequenceSet(tuple(ranges[start : start + RANGES_AT_ONCE]))
+        await out.send(f"* VANISHED (EARLIER) {uids}\r\n".encode())
         await session.pace.spend(RANGES_AT_ONCE // 5)
 
 

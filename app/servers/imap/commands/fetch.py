@@ -117,18 +117,18 @@ class FetchPlan:
 @lru_cache(maxsize=64)
 def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
     """Return the plan of these items. Raises MalformedRequest for an unsupported item."""
-    wanted = [_known(item) for item in items]
+    parsed = [_parsed(item) for item in items]
     columns = dict.fromkeys(_STATE)
-    for item in wanted:
+    for item in parsed:
         columns.update(dict.fromkeys(_columns_of(item)))
-    written = tuple(item if isinstance(item, Section) else _WRITERS[item] for item in wanted)
-    sets_seen = any(isinstance(item, Section) and not item.request.is_peek for item in wanted)
-    units = sum(_UNITS.get(item, 1) if isinstance(item, str) else _SECTION_UNITS for item in wanted)
+    written = tuple(item if isinstance(item, Section) else _WRITERS[item] for item in parsed)
+    sets_seen = any(isinstance(item, Section) and not item.request.is_peek for item in parsed)
+    units = sum(_UNITS.get(item, 1) if isinstance(item, str) else _SECTION_UNITS for item in parsed)
     large = tuple(name for name in columns if name in _BYTES_PER_UNIT)
     return FetchPlan(tuple(columns), written, sets_seen, "FLAGS" in items, units, large)
 
 
-def _known(item: FetchItem) -> str | Section:
+def _parsed(item: FetchItem) -> str | Section:
     if isinstance(item, SectionRequest):
         if item.name != "BODY":
             raise MalformedRequest("BINARY is not offered")
@@ -153,8 +153,8 @@ async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completio
     if command.vanished:
         await _send_vanished(session, command, out)
     uids = await session.named(command.messages, is_uid=command.is_uid)
-    found = await send_messages(session, command.items, uids, out, changed_since=command.changed_since)
-    if found == len(uids) or command.is_uid:
+    count = await send_messages(session, command.items, uids, out, changed_since=command.changed_since)
+    if count == len(uids) or command.is_uid:
         return Completion("FETCH completed")
     return Completion("Some messages were expunged", "EXPUNGEISSUED")
 
@@ -181,28 +181,28 @@ async def send_messages(
 ) -> int:
     """Send FETCH responses with these items, for messages changed since a MODSEQ; return how many of all exist."""
     plan = plan_of(items)
-    found = 0
+    count = 0
     async for rows in read_rows(session, uids, plan.columns):
-        found += len(rows)
+        count += len(rows)
         changed = [row for row in rows if row.modseq > changed_since] if changed_since else rows
         await _send_rows(session, plan, changed, out)
-    return found
+    return count
 
 
 async def _send_rows(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: ReplyWriter) -> None:
     view = session.selected
-    seen: set[int] = set()
+    seen_uids: set[int] = set()
     if plan.sets_seen and not view.is_read_only:
-        rows, seen = await _mark_seen(session, plan, rows)
-    if plan.sends_flags or seen:
+        rows, seen_uids = await _mark_seen(session, plan, rows)
+    if plan.sends_flags or seen_uids:
         await out.send(b"".join(new_keywords(view, (row.flags for row in rows))))
     if plan.has_sections:
         for row in rows:
-            await _send_with_sections(session, plan, row, out, is_seen=row.uid in seen)
+            await _send_with_sections(session, plan, row, out, is_seen=row.uid in seen_uids)
             await session.pace.spend(plan.units_of(row))
         return
-    for some, units in slices(plan, rows):
-        await out.send(_rendered(plan, view, some))
+    for part, units in slices(plan, rows):
+        await out.send(_rendered(plan, view, part))
         await session.pace.spend(units)
 
 
@@ -259,13 +259,13 @@ async def _send_with_sections(
         if not isinstance(item, Section):
             pieces.append(item(row, view))
             continue
-        found = await _content(session, item, row)
+        content = await _content(session, item, row)
         pieces.append(item.label + b" ")
-        if isinstance(found, ByteRange):
-            await _stream(session, row.blob, found, b"".join(pieces), out)
+        if isinstance(content, ByteRange):
+            await _stream(session, row.blob, content, b"".join(pieces), out)
             pieces = []
         else:
-            pieces.append(b"NIL" if found is None else render.literal(found))
+            pieces.append(b"NIL" if content is None else render.literal(content))
     if is_seen and not plan.sends_flags:
         pieces.append(b" FLAGS " + flag_list(row.flags, is_recent=row.uid in view.recent))
         if session.has_condstore:
@@ -281,19 +281,19 @@ async def _content(session: Session, section: Section, row: MessageValues) -> by
     chooses = request.kind.startswith("HEADER.FIELDS")
     if not request.part and request.kind.startswith("HEADER") and len(header) == header_bytes:
         return _partial(chosen_fields(header, request) if chooses else header, request)
-    found = locate(request, header_bytes, size, lambda: structure_of(row.structure))
-    if found is None:
+    span = locate(request, header_bytes, size, lambda: structure_of(row.structure))
+    if span is None:
         return None
     blobs = session.services.store.blobs
     if chooses:
-        searched = cut(found, (0, CHOSEN_LIMIT_BYTES))
+        searched = cut(span, (0, CHOSEN_LIMIT_BYTES))
         header = await blobs.get(blob, searched)
         parsers = session.services.store.parsers
         return _partial(await parsers.run(session.account, len(header), chosen_fields, header, request), request)
-    if found == ByteRange(0, size) and size < STREAM_FROM_BYTES:
+    if span == ByteRange(0, size) and size < STREAM_FROM_BYTES:
         return _partial(await blobs.get(blob), request)  # complete, so that its hash is verified
-    found = cut(found, request.partial)
-    return found if _size(found) >= STREAM_FROM_BYTES else await blobs.get(blob, found)
+    span = cut(span, request.partial)
+    return span if _size(span) >= STREAM_FROM_BYTES else await blobs.get(blob, span)
 
 
 def _partial(data: bytes, request: SectionRequest) -> bytes:

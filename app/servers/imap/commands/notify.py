@@ -98,8 +98,8 @@ def _name_line(watch: Watch, before: Mailbox | None, after: Mailbox | None) -> b
         return list_line(before.path, ["\\NonExistent"])
     is_renamed = before is None or (before.path, before.is_selectable) != (after.path, after.is_selectable)
     is_resubscribed = before is not None and before.is_subscribed != after.is_subscribed
-    wanted = {"MailboxName"} if is_renamed else {"SubscriptionChange"} if is_resubscribed else set()
-    if not wanted & set(events):
+    notified_by = {"MailboxName"} if is_renamed else {"SubscriptionChange"} if is_resubscribed else set()
+    if not notified_by & set(events):
         return b""
     old_name = b""
     if before is not None and before.path != after.path:

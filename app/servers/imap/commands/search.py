@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
-from app.servers.imap.finding import Found, find, search_time
+from app.servers.imap.finding import SearchResult, find, search_time
 from app.servers.imap.handlers import Handler, Handlers, State, with_uids
 from app.servers.imap.numbers import numbers_of, set_pieces
 from app.servers.imap.session import Session
@@ -17,27 +17,33 @@ from app.wire.imap.requests.search import Search
 async def search(session: Session, command: Search, out: ReplyWriter) -> Completion:
     """SEARCH. Refused with LIMIT if it takes too long."""
     async with search_time(session, command.returning):
-        found = await find(session, command.key, out)
+        result = await find(session, command.key, out)
     if command.returning is None:
-        await send_numbers(session, "SEARCH", found, found.uids, out, is_uid=command.is_uid)
+        await send_numbers(session, "SEARCH", result, result.uids, out, is_uid=command.is_uid)
     else:
-        await send_extended(session, command.returning, found, found.uids, out, is_uid=command.is_uid)
-    return found.completion("SEARCH")
+        await send_extended(session, command.returning, result, result.uids, out, is_uid=command.is_uid)
+    return result.completion("SEARCH")
 
 
 async def send_numbers(
-    session: Session, name: str, found: Found, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
+    session: Session, name: str, result: SearchResult, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
 ) -> None:
     """Send SEARCH or SORT: a number for each message, in pieces. `order` has the UIDs in the order of the response."""
     await out.send(f"* {name}".encode())
     async for numbers in numbers_of(session, order, is_uid=is_uid):
         await out.send(b"".join([b" %d" % number for number in numbers]))
-    modseq = found.highest_modseq()
+    modseq = result.highest_modseq()
     await out.send(b" (MODSEQ %d)\r\n" % modseq if modseq else b"\r\n")
 
 
 async def send_extended(
-    session: Session, returning: frozenset[str], found: Found, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
+    session: Session,
+    returning: frozenset[str],
+    result: SearchResult,
+    order: Sequence[int],
+    out: ReplyWriter,
+    *,
+    is_uid: bool,
 ) -> None:
     """Send ESEARCH (RFC 4731 §3.1, RFC 5267 §3); RETURN () means ALL. With SAVE only it sends nothing.
 
@@ -47,7 +53,7 @@ async def send_extended(
     ends = {name: uids for name, uids in (("MIN", order[:1]), ("MAX", order[-1:])) if uids and name in returning}
     only = sorted({uid for uids in ends.values() for uid in uids}) if not returning & {"ALL", "COUNT"} else []
     if "SAVE" in returning:  # MIN and MAX without ALL or COUNT save only themselves (RFC 5182 §2.4)
-        session.selected.saved = array("I", only) if returning & {"MIN", "MAX"} and only else found.uids
+        session.selected.saved = array("I", only) if returning & {"MIN", "MAX"} and only else result.uids
         if returning == {"SAVE"}:
             return
     words = [f' (TAG "{session.tag}")', *([" UID"] if is_uid else [])]
@@ -59,7 +65,7 @@ async def send_extended(
         async for piece in set_pieces(session, order, is_uid=is_uid):
             await out.send(piece)
     count = b" COUNT %d" % len(order) if "COUNT" in returning else b""
-    modseq = found.highest_modseq(only or None)
+    modseq = result.highest_modseq(only or None)
     await out.send(count + (b" MODSEQ %d\r\n" % modseq if modseq else b"\r\n"))
 
 

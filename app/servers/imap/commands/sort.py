@@ -15,13 +15,13 @@ from app.wire.imap.requests.sort import Sort
 async def sort(session: Session, command: Sort, out: ReplyWriter) -> Completion:
     """SORT. Refused with LIMIT if it takes too long."""
     async with search_time(session, command.returning):
-        found = await find(session, command.key, out)
-        order = await sort_uids(session, found.uids, command.terms)
+        result = await find(session, command.key, out)
+        order = await sort_uids(session, result.uids, command.terms)
     if command.returning is None:
-        await send_numbers(session, "SORT", found, order, out, is_uid=command.is_uid)
+        await send_numbers(session, "SORT", result, order, out, is_uid=command.is_uid)
     else:
-        await send_extended(session, command.returning, found, order, out, is_uid=command.is_uid)
-    return found.completion("SORT")
+        await send_extended(session, command.returning, result, order, out, is_uid=command.is_uid)
+    return result.completion("SORT")
 
 
 HANDLERS: Handlers = (

@@ -29,11 +29,11 @@ def read_flags(flags: tuple[str, ...]) -> Flags:
     for flag in flags:
         if len(flag) > KEYWORD_LIMIT_CHARS:
             raise MalformedRequest("A keyword is too long")
-        known = _SYSTEM.get(flag.lower())
-        if known is None and flag.startswith("\\") and flag.lower() != "\\recent":
+        system_flag = _SYSTEM.get(flag.lower())
+        if system_flag is None and flag.startswith("\\") and flag.lower() != "\\recent":
             raise MalformedRequest("Unknown system flag")
-        if known or not flag.startswith("\\"):
-            result.add(known or flag)
+        if system_flag or not flag.startswith("\\"):
+            result.add(system_flag or flag)
     return frozenset(result)
 
 
@@ -50,8 +50,8 @@ async def store(session: Session, command: Store, out: ReplyWriter) -> Completio
     for start in range(0, len(uids), STORED_LIMIT):
         modified.extend(await _store_some(session, command, uids[start : start + STORED_LIMIT], change, out))
     if modified:
-        named = await set_text(session, modified, is_uid=command.is_uid)
-        return Completion("Some messages have changed", f"MODIFIED {named}")
+        numbers = await set_text(session, modified, is_uid=command.is_uid)
+        return Completion("Some messages have changed", f"MODIFIED {numbers}")
     if not command.is_uid and view.has_gone(uids):
         return Completion("Some messages were expunged", "EXPUNGEISSUED")
     return Completion("STORE completed")

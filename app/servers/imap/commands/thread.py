@@ -26,17 +26,17 @@ PIECES_AT_ONCE = 1_000
 async def thread(session: Session, command: ThreadMessages, out: ReplyWriter) -> Completion:
     """THREAD. Refused with LIMIT if it takes too long."""
     async with search_time(session):
-        found = await find(session, command.key, out)
-        async with large_sort(session, len(found.uids)):
+        result = await find(session, command.key, out)
+        async with large_sort(session, len(result.uids)):
             forest = Forest(session.pace)
             if command.algorithm is ThreadAlgorithm.ORDERED_SUBJECT:
-                await _add(session, forest, found.uids)
+                await _add(session, forest, result.uids)
                 await forest.by_subject()
             else:
-                await _add_linked(session, forest, found.uids)
+                await _add_linked(session, forest, result.uids)
                 await forest.by_references()
     await _send(session, forest, out, is_uid=command.is_uid)
-    return found.completion("THREAD")
+    return result.completion("THREAD")
 
 
 async def _add(session: Session, forest: Forest, uids: Sequence[int]) -> None:
