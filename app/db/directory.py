@@ -202,8 +202,8 @@ async def _page_with(
 
 async def locked_settings(transaction: Transaction, account_id: str) -> str | None:
     """Return the column `settings`, locked until the end of the transaction; None without the account."""
-    found: str | None = value_of(await transaction.row(_SETTINGS, account_id=account_id))
-    return found
+    settings: str | None = value_of(await transaction.row(_SETTINGS, account_id=account_id))
+    return settings
 
 
 async def add(transaction: Transaction, values: Mapping[str, Any]) -> bool:

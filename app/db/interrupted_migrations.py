@@ -27,10 +27,10 @@ class Schema:
 
 def schema_of(connection: Connection) -> Schema:
     """Return the schema, without Alembic's own table and the indexes that SQLite creates automatically."""
-    found = connection.execute(
+    rows = connection.execute(
         text("SELECT name, type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
     )
-    objects = {name: (type_, sql) for name, type_, sql in found}
+    objects = {name: (type_, sql) for name, type_, sql in rows}
     tables = [name for name, (type_, _) in objects.items() if type_ == "table"]
     return Schema(objects, {name: _columns(connection, name) for name in tables})
 

@@ -124,11 +124,11 @@ async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: 
 
     Tombstones of mailboxes are not deleted, because they show which mailboxes were deleted.
     """
-    found = _TOMBSTONES.read_all(await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit))
-    old = [tombstone for tombstone in found if tombstone.at_ms < before_ms]
+    tombstones = _TOMBSTONES.read_all(await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit))
+    old = [tombstone for tombstone in tombstones if tombstone.at_ms < before_ms]
     if not old:
         return 0
-    forgotten = {mailbox_id: gone.seq for gone in old for mailbox_id in orjson.loads(gone.mailbox_ids)}
+    forgotten = {mailbox_id: item.seq for item in old for mailbox_id in orjson.loads(item.mailbox_ids)}
     for mailbox_id, seq in forgotten.items():
         await transaction.execute(_FORGET, account_id=account_id, mailbox_id=mailbox_id, seq=seq)
     subjects = json_list([tombstone.subject for tombstone in old])
@@ -140,18 +140,18 @@ async def trim_departed(transaction: Transaction, account_id: str, before_ms: in
     """Delete up to `limit` records of deleted messages that are older, or that exceed `keep`."""
     count = value_of(await transaction.row(_COUNT_DEPARTED, account_id=account_id))
     excess = max(0, count - keep)
-    found = _DEPARTED.read_all(await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit))
-    old = [gone.message_id for number, gone in enumerate(found) if number < excess or gone.at_ms < before_ms]
+    departed = _DEPARTED.read_all(await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit))
+    old = [row.message_id for number, row in enumerate(departed) if number < excess or row.at_ms < before_ms]
     await transaction.execute(_DROP_DEPARTED, account_id=account_id, ids=json_list(old))
     return len(old)
 
 
 async def remove_submissions(transaction: Transaction, before_ms: int, limit: int) -> int:
     """Delete up to `limit` submissions that were final before then. Return how many."""
-    found = await transaction.rows(_OLD_SUBMISSIONS, before_ms=before_ms, limit=limit)
-    for account_id, id_ in found:
+    rows = await transaction.rows(_OLD_SUBMISSIONS, before_ms=before_ms, limit=limit)
+    for account_id, id_ in rows:
         await transaction.execute(_DROP_SUBMISSION, of_account=account_id, of_id=id_)
-    return len(found)
+    return len(rows)
 
 
 async def remove_marks(transaction: Transaction, before_ms: int) -> None:

@@ -147,8 +147,7 @@ class SqliteDatabase:
             raise DatabaseUnavailable("The disk did not confirm in time") from None
 
     def _write_here(self, work: Work[T]) -> Job | None:
-        """Commit in the event loop's thread: for a short write without fsync, another thread would cost half as much
-        again.
+        """Commit in the event loop's thread: a second thread would make a short write half as long again.
 
         Returns None if another process is writing: the writer thread can wait for it, the event loop cannot.
         Checkpointing the WAL is left to the writer thread, because it needs fsyncs.

@@ -223,8 +223,7 @@ class MailBackend(Protocol):
         ...
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
-        """Return the placements of these messages, if the server can keep one message in several mailboxes; else
-        empty.
+        """Return the placements of these messages; empty if the server keeps each message in one mailbox.
 
         A message whose `origin_id` is in the index need not be fetched again.
         """

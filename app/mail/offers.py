@@ -74,18 +74,18 @@ def offer(
 
 def filled(offers: Iterable[Offer], email: str) -> tuple[Offer, ...]:
     """Return the offers that fit this address, encrypted first, without duplicates, at most MAX_OFFERS per protocol."""
-    found = list(dict.fromkeys(item for item in (offer.filled(email) for offer in offers) if item is not None))
-    found.sort(key=lambda one: one.security is TransportSecurity.NONE)
-    kept: list[Offer] = []
+    candidates = list(dict.fromkeys(item for item in (offer.filled(email) for offer in offers) if item is not None))
+    candidates.sort(key=lambda candidate: candidate.security is TransportSecurity.NONE)
+    chosen: list[Offer] = []
     for protocol in Protocol:
-        kept += [item for item in found if item.protocol is protocol][:MAX_OFFERS]
-    return tuple(kept)
+        chosen += [item for item in candidates if item.protocol is protocol][:MAX_OFFERS]
+    return tuple(chosen)
 
 
 def _filled(text: str, email: str) -> str:
     local_part, _, domain = email.rpartition("@")
     values = {EMAIL: email, LOCAL_PART: local_part, DOMAIN: domain}
-    return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), text)
+    return _PLACEHOLDER.sub(lambda match: values.get(match[0], match[0]), text)
 
 
 def _is_username(text: str) -> bool:

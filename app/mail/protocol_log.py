@@ -103,6 +103,6 @@ class Recorder:
     def record(self, direction: Direction, text: str) -> None:
         """Record a line that is safe to show, truncated and without unprintable characters."""
         text = self.masker.mask(text)
-        shown = "".join([character if character.isprintable() else " " for character in text[:LINE_CHARS]])
-        line = ProtocolLogLine(self.traces.now_ms(), self.protocol, self.connection, direction, shown)
+        printable = "".join([character if character.isprintable() else " " for character in text[:LINE_CHARS]])
+        line = ProtocolLogLine(self.traces.now_ms(), self.protocol, self.connection, direction, printable)
         self.traces.add(self.account_id, line)

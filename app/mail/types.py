@@ -301,11 +301,11 @@ def flag_of(keyword: str) -> str:
 
 def with_flags(flags: Flags, *, add: Flags = frozenset(), remove: Flags = frozenset()) -> Flags:
     """Return the flags after a change. Flags compare ignoring case (RFC 9051 §2.3.2); the first spelling is kept."""
-    gone = {flag.lower() for flag in remove}
-    kept = {flag.lower(): flag for flag in flags if flag.lower() not in gone}
+    removed = {flag.lower() for flag in remove}
+    by_name = {flag.lower(): flag for flag in flags if flag.lower() not in removed}
     for flag in add:
-        kept.setdefault(flag.lower(), flag)
-    return frozenset(kept.values())
+        by_name.setdefault(flag.lower(), flag)
+    return frozenset(by_name.values())
 
 
 def without_spans(part: BodyPart) -> BodyPart:

@@ -234,15 +234,15 @@ class Blobs:
         with file:
             file.seek(span.start)
             end = os.fstat(file.fileno()).st_size
-            left = (end if span.stop is None else min(span.stop, end)) - span.start
-            if left <= SMALL_BYTES:
-                yield _read(file, max(0, left))
+            remaining = (end if span.stop is None else min(span.stop, end)) - span.start
+            if remaining <= SMALL_BYTES:
+                yield _read(file, max(0, remaining))
                 return
-            while left > 0:
-                piece = await asyncio.to_thread(_read, file, min(CHUNK_BYTES, left))
+            while remaining > 0:
+                piece = await asyncio.to_thread(_read, file, min(CHUNK_BYTES, remaining))
                 if not piece:
                     return
-                left -= len(piece)
+                remaining -= len(piece)
                 yield piece
 
     def probe(self) -> None:

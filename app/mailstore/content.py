@@ -29,11 +29,11 @@ class StoredContent:
 
 async def read_small(contents: Sequence[tuple[str, bytes]]) -> dict[str, StoredContent]:
     """Parse messages; return them by their hashes. Other tasks run in between."""
-    found = {}
+    stored = {}
     for blob, content in contents:
-        found[blob] = StoredContent(blob, read_content(content, blob))
+        stored[blob] = StoredContent(blob, read_content(content, blob))
         await asyncio.sleep(0)
-    return found
+    return stored
 
 
 def weight_of(content: bytes) -> int:

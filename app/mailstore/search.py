@@ -77,17 +77,17 @@ def text_condition(account_id: str, scope: str, folded: str) -> ColumnElement[bo
 
 def _between(leaf: f.Filter) -> ColumnElement[bool]:
     """Return the conditions of the given bounds."""
-    found: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = []
     match leaf:
         case f.ReceivedBetween(since, before):
-            found += [] if since is None else [MESSAGE.c.received_at_ms >= since]
-            found += [] if before is None else [MESSAGE.c.received_at_ms < before]
+            conditions += [] if since is None else [MESSAGE.c.received_at_ms >= since]
+            conditions += [] if before is None else [MESSAGE.c.received_at_ms < before]
         case f.SizeBetween(larger_than, smaller_than):
-            found += [] if larger_than is None else [MESSAGE.c.size_bytes > larger_than]
-            found += [] if smaller_than is None else [MESSAGE.c.size_bytes < smaller_than]
+            conditions += [] if larger_than is None else [MESSAGE.c.size_bytes > larger_than]
+            conditions += [] if smaller_than is None else [MESSAGE.c.size_bytes < smaller_than]
         case _:
             raise TypeError(f"{leaf!r} must be answered before the search")
-    return and_(true(), *found)
+    return and_(true(), *conditions)
 
 
 def _has_flag(flag: str) -> ColumnElement[bool]:

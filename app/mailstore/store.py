@@ -151,8 +151,8 @@ class MailStore:
 
         Raises StorageUnavailable; none is stored then.
         """
-        held = [(writer.name, content) for writer in writers if (content := writer.content) is not None]
-        small = [(name, content) for name, content in held if weight_of(content) <= SMALL_BYTES]
+        in_memory = [(writer.name, content) for writer in writers if (content := writer.content) is not None]
+        small = [(name, content) for name, content in in_memory if weight_of(content) <= SMALL_BYTES]
         _, read = await asyncio.gather(self.blobs.commit(writers), read_small(small))
         return [read[writer.name] if writer.name in read else await self._read_large(writer.name) for writer in writers]
 
@@ -249,8 +249,8 @@ class MailStore:
     ) -> Applied:
         async def decide(transaction: Transaction) -> Delta:
             rows = await _states(transaction, account_id, mailbox_id, uids)
-            gone = [uid for uid, flags, _ in rows if not only_deleted or DELETED in flags_of(flags)]
-            return Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in gone))
+            removed = [uid for uid, flags, _ in rows if not only_deleted or DELETED in flags_of(flags)]
+            return Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in removed))
 
         return await self._index.change(account_id, decide, conclude=conclude)
 

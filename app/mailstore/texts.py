@@ -123,10 +123,10 @@ class TextIndex:
 
     async def unindexed(self, account_id: AccountId) -> dict[MailboxId, list[int]]:
         """Return UIDs by mailbox of the messages whose text is not in the index, in no order."""
-        found: dict[MailboxId, list[int]] = {}
+        uids: dict[MailboxId, list[int]] = {}
         for mailbox_id, uid in await self._database.rows(_UNINDEXED, is_long=True, account_id=account_id):
-            found.setdefault(MailboxId(mailbox_id), []).append(uid)
-        return found
+            uids.setdefault(MailboxId(mailbox_id), []).append(uid)
+        return uids
 
     async def look(self, account_id: AccountId, mailbox_id: MailboxId, scope: str, folded: str) -> TextMatches:
         """Search a mailbox of an embedded account for folded text; `scope` as in `filter.Text`.
@@ -159,17 +159,17 @@ class TextIndex:
             .order_by(SEARCH_TEXT.c.id)
             .limit(HEADERS_AT_ONCE)
         )
-        found: list[MessageId] = []
+        ids: list[MessageId] = []
         above_id = -1
         while rows := await self._database.rows(statement, is_long=True, account_id=account_id, above_id=above_id):
-            found += [MessageId(id_) for _, id_, header in rows if has_field(header, name, folded)]
+            ids += [MessageId(id_) for _, id_, header in rows if has_field(header, name, folded)]
             above_id = rows[-1][0]
-        return found
+        return ids
 
     async def shown(self, account_id: AccountId, ids: Collection[str]) -> dict[MessageId, str]:
         """Return the readable text of those of these messages that are in the index."""
         rows = await self._database.rows(_SHOWN, is_long=True, account_id=account_id, ids=json_list(list(ids)))
-        return {MessageId(id_): zlib.decompress(shown).decode() for id_, shown in rows if shown}
+        return {MessageId(id_): zlib.decompress(compressed).decode() for id_, compressed in rows if compressed}
 
     # ---- for the worker that fills it
 
@@ -234,8 +234,8 @@ class TextIndex:
 
 
 def _looked(rows: Sequence[Row]) -> TextMatches:
-    found, unindexed = ({uid for uid, is_in in rows if bool(is_in) is is_found} for is_found in (True, False))
-    return TextMatches(array("I", sorted(found)), array("I", sorted(unindexed)))
+    matches, unindexed = ({uid for uid, is_in in rows if bool(is_in) is is_found} for is_found in (True, False))
+    return TextMatches(array("I", sorted(matches)), array("I", sorted(unindexed)))
 
 
 def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[bool]:

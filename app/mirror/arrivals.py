@@ -104,11 +104,11 @@ class Arrivals:
 
     async def _fill_newcomers(self, mailboxes: Sequence[Mailbox]) -> None:
         """Fetch new mailboxes, the smaller ones first: messages may have been moved there."""
-        left = NEWCOMER_LIMIT
+        remaining = NEWCOMER_LIMIT
         newcomers = [item for item in mailboxes if item.is_newcomer and item.is_selectable and not item.is_complete]
         for mailbox in sorted(newcomers, key=lambda item: item.total):
-            if mailbox.total <= left:
-                left -= mailbox.total
+            if mailbox.total <= remaining:
+                remaining -= mailbox.total
                 await self.aside.tolerate(mailbox, FILL, self._fill(mailbox))
 
     async def _fill(self, mailbox: Mailbox) -> None:

@@ -44,40 +44,40 @@ async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
     if not like:
         return Likeness({})
     proofs = await mirror.reader.mirrored.proofs(
-        mirror.account_id, {message.id for found in like.values() for message in found}
+        mirror.account_id, {message.id for messages in like.values() for message in messages}
     )
     structures = {arrival.uid: structure_bytes(arrival.structure) for arrival in arrived}
     return Likeness(
         {
-            uid: [message for message in found if proofs[message.id].structure == structures[uid]]
-            for uid, found in like.items()
+            uid: [message for message in messages if proofs[message.id].structure == structures[uid]]
+            for uid, messages in like.items()
         }
     )
 
 
 async def certain(mirror: Mirror, mailbox_id: MailboxId, likeness: Likeness, uids: Collection[int]) -> Originals:
     """Return the messages that these arrivals certainly are."""
-    like = {uid: found for uid, found in likeness.like.items() if uid in uids}
+    like = {uid: messages for uid, messages in likeness.like.items() if uid in uids}
     if likeness.is_certain or not like:
         return like
-    ids = {message.id for found in like.values() for message in found}
+    ids = {message.id for messages in like.values() for message in messages}
     digests = {
         id_: proof.digest for id_, proof in (await mirror.reader.mirrored.proofs(mirror.account_id, ids)).items()
     }
-    asked = [
-        replace(found[0], mailbox_id=mailbox_id, uid=uid)
-        for uid, found in like.items()
-        if any(digests[message.id] is not None for message in found)
+    to_read = [
+        replace(messages[0], mailbox_id=mailbox_id, uid=uid)
+        for uid, messages in like.items()
+        if any(digests[message.id] is not None for message in messages)
     ]
-    read = await read_digests(mirror, asked)
-    claims = Counter(message.id for found in likeness.like.values() for message in found)
+    read = await read_digests(mirror, to_read)
+    claims = Counter(message.id for messages in likeness.like.values() for message in messages)
     return {
         uid: [
             message
-            for message in found
-            if _is_proven(digests[message.id], read.get(uid), len(found) * claims[message.id])
+            for message in messages
+            if _is_proven(digests[message.id], read.get(uid), len(messages) * claims[message.id])
         ]
-        for uid, found in like.items()
+        for uid, messages in like.items()
     }
 
 
@@ -99,8 +99,10 @@ async def copies_of(mirror: Mirror, originals: Sequence[Message], since_ms: int)
     copies: dict[Location, list[Location]] = {}
     for original in originals:
         alike = [pair for pair in by_original.get(original.id, []) if pair.is_same or _is_alike(original, pair.message)]
-        found = [pair for pair in alike if pair.is_later and pair.message.id in recent]
-        same = [item.message for item in found if item.is_same] or await _proven(mirror, original, found, len(alike))
+        later_pairs = [pair for pair in alike if pair.is_later and pair.message.id in recent]
+        same = [item.message for item in later_pairs if item.is_same] or await _proven(
+            mirror, original, later_pairs, len(alike)
+        )
         copies[place_of(original)] = [place_of(item) for item in same]
     return copies
 
@@ -109,9 +111,9 @@ def _is_alike(message: Message, other: Message) -> bool:
     return likeness_in(message.summary) == likeness_in(other.summary)
 
 
-async def _proven(mirror: Mirror, original: Message, found: Sequence[Pair], alike: int) -> list[Message]:
+async def _proven(mirror: Mirror, original: Message, pairs: Sequence[Pair], alike: int) -> list[Message]:
     """Return the copies with the original's bytes; if those were never read, the only similar message."""
-    copies = [pair.message for pair in found]
+    copies = [pair.message for pair in pairs]
     if not copies:
         return []
     proofs = await mirror.reader.mirrored.proofs(mirror.account_id, [item.id for item in (original, *copies)])
@@ -164,10 +166,10 @@ async def _alike(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
     times = {arrival.received_at_ms for arrival in arrived if not arrival.overview.message_id_header}
     candidates = await mirror.reader.mirrored.with_headers(mirror.account_id, headers) if headers else []
     candidates += await mirror.reader.mirrored.without_header(mirror.account_id, times) if times else []
-    wanted = {(arrival.received_at_ms, arrival.size_bytes) for arrival in arrived}
+    times_and_sizes = {(arrival.received_at_ms, arrival.size_bytes) for arrival in arrived}
     by_likeness: dict[bytes, list[Message]] = {}
     for message in candidates:
-        if (message.received_at_ms, message.size_bytes) in wanted:
+        if (message.received_at_ms, message.size_bytes) in times_and_sizes:
             by_likeness.setdefault(likeness_in(message.summary), []).append(message)
     if not by_likeness:
         return {}

@@ -40,9 +40,9 @@ def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[
     ]
     pairs: dict[MailboxId, OriginMailbox] = {}
     for mailbox in missing:
-        found = [item for item in fresh if _may_be(mailbox, item)]
-        if len(found) == 1:
-            pairs[mailbox.id] = found[0]
+        candidates = [item for item in fresh if _may_be(mailbox, item)]
+        if len(candidates) == 1:
+            pairs[mailbox.id] = candidates[0]
     targets = [pair.origin_name for pair in pairs.values()]
     renamed = [(item, pairs[item.id]) for item in missing if item.id in pairs]
     wanted = {mailbox.origin_name: to for mailbox, to in renamed if targets.count(to.origin_name) == 1}
@@ -107,8 +107,8 @@ def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> L
         and mailbox.uid_validity is not None
         and mailbox.uid_validity != ours.uid_validity
     )
-    gone = tuple(mailbox for mailbox in known if mailbox.origin_name not in names)
-    return ListChanges(Delta(mailboxes_found=found, mailboxes_reset=reset), gone)
+    removed = tuple(mailbox for mailbox in known if mailbox.origin_name not in names)
+    return ListChanges(Delta(mailboxes_found=found, mailboxes_reset=reset), removed)
 
 
 def is_news(mailbox: OriginMailbox, ours: Mailbox | None) -> bool:
@@ -199,8 +199,8 @@ def first_sync_order(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
 
 async def take_first_list(mirror: Mirror, listed: Sequence[OriginMailbox]) -> None:
     """Write the mailboxes of a new account, and where their initial syncs begin."""
-    if found := list_changes(await mirror.mailboxes(), listed).delta.mailboxes_found:
-        await mirror.apply(Delta(mailboxes_found=found))
+    if new_mailboxes := list_changes(await mirror.mailboxes(), listed).delta.mailboxes_found:
+        await mirror.apply(Delta(mailboxes_found=new_mailboxes))
     by_name = {mailbox.origin_name: mailbox for mailbox in listed}
     if begun := beginnings(await mirror.mailboxes(), by_name):
         await mirror.apply(Delta(mailboxes_counted=begun))

@@ -105,9 +105,7 @@ class MessageRow(SQLModel, table=True):
     flags_seq: int = Field(sa_column=big())
     other_seq: int = Field(sa_column=big())
     changed_seq: int = Field(sa_column=big())
-    """The numbers of the events that created it, last moved it, changed its flags, changed anything else, and
-    anything at all.
-    """
+    """The numbers of the events that created it, moved it, changed its flags, other data, and anything at all."""
     flags: str = Field(sa_column=words())
     received_at_ms: int = Field(sa_column=big())
     size_bytes: int = Field(sa_column=big())

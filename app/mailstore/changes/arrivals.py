@@ -56,22 +56,22 @@ class Arrivals:
         threads = await self._threads.assign(fresh)
         returning = await self._departures.returning(fresh)
         messages, details = [], []
-        for one, thread_id in zip(fresh, threads, strict=True):
-            mailbox = await self._ledger.mailbox(one.mailbox_id)
-            if mailbox is None or one.uid_validity not in (None, mailbox.uid_validity):
+        for arrival, thread_id in zip(fresh, threads, strict=True):
+            mailbox = await self._ledger.mailbox(arrival.mailbox_id)
+            if mailbox is None or arrival.uid_validity not in (None, mailbox.uid_validity):
                 continue
-            before = returning.get(Location(one.mailbox_id, one.uid))
-            message_id = before.id if before else self._new_id(one)
-            values = message_values(self._ledger.account_id, message_id, thread_id, one)
-            values["uid"] = self._ledger.number(mailbox, one.uid)
+            before = returning.get(Location(arrival.mailbox_id, arrival.uid))
+            message_id = before.id if before else self._new_id(arrival)
+            values = message_values(self._ledger.account_id, message_id, thread_id, arrival)
+            values["uid"] = self._ledger.number(mailbox, arrival.uid)
             values["saved_at_ms"] = self._ledger.saved_at_ms
             location = Location(mailbox.id, values["uid"])
-            is_announced = one.is_announced or (before is not None and before.is_told)
-            self._announce(mailbox, one, values, location, is_announced=is_announced)
+            is_announced = arrival.is_announced or (before is not None and before.is_told)
+            self._announce(mailbox, arrival, values, location, is_announced=is_announced)
             messages.append(values)
-            details.append(detail_values(self._ledger.account_id, message_id, one))
+            details.append(detail_values(self._ledger.account_id, message_id, arrival))
             self._ledger.applied.message_ids[location] = message_id
-            self._ledger.applied.arrivals.append((one, message_id))
+            self._ledger.applied.arrivals.append((arrival, message_id))
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
         ids = {values["id"] for values in messages}

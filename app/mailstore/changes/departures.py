@@ -25,15 +25,15 @@ _OURS = DEPARTED.c.account_id == _ACCOUNT
 
 
 def _remember(*which: ColumnElement[bool]) -> Statement:
-    told, at = bindparam("is_told", type_=Boolean), bindparam("at_ms", type_=BigInteger)
-    gone = (
-        select(MESSAGE.c.account_id, MESSAGE.c.id, MESSAGE.c.origin_id, told, at)
+    is_told, at = bindparam("is_told", type_=Boolean), bindparam("at_ms", type_=BigInteger)
+    departed = (
+        select(MESSAGE.c.account_id, MESSAGE.c.id, MESSAGE.c.origin_id, is_told, at)
         .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.origin_id.is_not(None), *which)
         .order_by(MESSAGE.c.uid.desc())
         .limit(REMEMBERED_AT_ONCE)
     )
     columns = ["account_id", "message_id", "origin_id", "is_told", "at_ms"]
-    return insert_or(DEPARTED).from_select(columns, gone).on_conflict_do_nothing()
+    return insert_or(DEPARTED).from_select(columns, departed).on_conflict_do_nothing()
 
 
 _REMEMBER: Statement = _remember(is_one_of(MESSAGE.c.id, bindparam("ids")))

@@ -85,15 +85,15 @@ class HeldChanges:
         was_unread = message.text_state == TextState.UNREAD
         thread_id = (await self._threads.assign([content]))[0] if was_unread else message.thread_id
         values = message_values(self._ledger.account_id, message.id, thread_id, content)
-        told = orjson.loads(values["summary"])
-        fields = {name: told[name] for name in ("size_bytes", "has_attachments", "preview")}
-        shown = fields | {name: told[name] for name in (_SHOWN if was_unread else ())}
-        seq = self._updated(message.id, message.summary, completed.location, list(shown), fields)
+        summary_ = orjson.loads(values["summary"])
+        fields = {name: summary_[name] for name in ("size_bytes", "has_attachments", "preview")}
+        changed_fields = fields | {name: summary_[name] for name in (_SHOWN if was_unread else ())}
+        seq = self._updated(message.id, message.summary, completed.location, list(changed_fields), fields)
         await self._ledger.execute(
             _SET_WHOLE if was_unread else _SET_CONTENT,
             key=message.id,
             version=seq,
-            summary=patched(message.summary, **shown),
+            summary=patched(message.summary, **changed_fields),
             **{name: values[name] for name in (*_CONTENT, *(_HEADER if was_unread else ()))},
         )
         self._ledger.thread_touched(message.thread_id, has_lost=thread_id != message.thread_id)
@@ -104,13 +104,13 @@ class HeldChanges:
         await self._ledger.execute(_DROP_DETAIL, key=id_)
         await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, content))
 
-    async def hold(self, held: OnServer) -> None:
+    async def hold(self, change: OnServer) -> None:
         """Set whether the server still has a message."""
-        message = await self._message(held.location)
-        if message is None or orjson.loads(message.summary).get("on_server") is held.is_on_server:
+        message = await self._message(change.location)
+        if message is None or orjson.loads(message.summary).get("on_server") is change.is_on_server:
             return
-        facts = {"on_server": held.is_on_server}
-        seq = self._updated(message.id, message.summary, held.location, facts, facts)
+        facts = {"on_server": change.is_on_server}
+        seq = self._updated(message.id, message.summary, change.location, facts, facts)
         await self._ledger.execute(
             _SET_SUMMARY,
             key=message.id,

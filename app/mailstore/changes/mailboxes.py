@@ -140,12 +140,12 @@ class MailboxChanges:
         self._announce_change(mailbox)
         await self._ledger.save(mailbox)  # at once: another mailbox of this Delta may take the old name
 
-    async def set(self, wanted: MailboxSet) -> None:
-        mailbox = await self._ledger.mailbox(wanted.mailbox_id)
+    async def set(self, change: MailboxSet) -> None:
+        mailbox = await self._ledger.mailbox(change.mailbox_id)
         if mailbox is None:
             return
-        subscribed = bool(mailbox.is_subscribed) if wanted.is_subscribed is None else wanted.is_subscribed
-        role = None if wanted.is_role_cleared else wanted.role or mailbox.role
+        subscribed = bool(mailbox.is_subscribed) if change.is_subscribed is None else change.is_subscribed
+        role = None if change.is_role_cleared else change.role or mailbox.role
         if (subscribed, role) != (bool(mailbox.is_subscribed), mailbox.role):
             mailbox.is_subscribed, mailbox.role = subscribed, role
             self._announce_change(mailbox)
@@ -189,8 +189,8 @@ class MailboxChanges:
         self._announce(MailboxResetEvent, mailbox)
         mailbox.reset_seq = self._ledger.seq
 
-    async def delete(self, gone: MailboxDeleted) -> None:
-        mailbox = await self._ledger.mailbox(gone.mailbox_id)
+    async def delete(self, deleted: MailboxDeleted) -> None:
+        mailbox = await self._ledger.mailbox(deleted.mailbox_id)
         if mailbox is None:
             return
         await self._places.leave_all(mailbox, is_announced=True)

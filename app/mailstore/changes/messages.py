@@ -78,7 +78,7 @@ class MessageChanges:
         id_, _, flags_text, _, _, summary, further = rows[moved.source.uid]
         flags = flags_of(flags_text)
         uid = moved.target.uid
-        told = await self._merge(Location(target.id, uid), MessageId(id_)) if uid else None
+        merged_flags = await self._merge(Location(target.id, uid), MessageId(id_)) if uid else None
         if further:
             await self._places.move(MessageId(id_), moved.source, moved.target, moved.modseq)
             return
@@ -99,8 +99,8 @@ class MessageChanges:
         self._ledger.left(source, flags)
         self._ledger.entered(target, flags)
         self._ledger.thread_touched(thread_id_in(summary))
-        if told is not None:
-            await self.flag([told])
+        if merged_flags is not None:
+            await self.flag([merged_flags])
         self._ledger.applied.message_ids[location] = id_
         self._ledger.applied.copies[moved.source] = location
 
@@ -246,10 +246,10 @@ class MessageChanges:
                 await self._places.briefs_at(mailbox_id, uids) if row is None else {uids[0]: PlacementState._make(row)}
             )
         rows = await self._ledger.rows(_BRIEFS, mailbox_id=mailbox_id, uids=json_list(list(uids)))
-        found = {brief.uid: brief for brief in map(PlacementState._make, rows)}
-        if len(found) == len(uids):
-            return found
-        return found | await self._places.briefs_at(mailbox_id, [uid for uid in uids if uid not in found])
+        briefs = {brief.uid: brief for brief in map(PlacementState._make, rows)}
+        if len(briefs) == len(uids):
+            return briefs
+        return briefs | await self._places.briefs_at(mailbox_id, [uid for uid in uids if uid not in briefs])
 
 
 def _last_of_each(changes: Iterable[Flagged]) -> dict[int, Flagged]:

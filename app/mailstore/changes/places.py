@@ -129,8 +129,8 @@ class Places:
         mailbox = await self._ledger.mailbox(at.mailbox_id)
         if message is None or mailbox is None or at in message.places:
             return
-        kept = {} if mailbox.role in _EXCLUSIVE else message.places
-        await self._write(message, {**kept, at: modseq}, is_announced=is_announced)
+        others = {} if mailbox.role in _EXCLUSIVE else message.places
+        await self._write(message, {**others, at: modseq}, is_announced=is_announced)
         self._ledger.applied.message_ids[at] = id_
 
     async def move(self, id_: MessageId, source: Location, target: Location, modseq: int) -> None:
@@ -139,8 +139,8 @@ class Places:
         mailbox = await self._ledger.mailbox(target.mailbox_id)
         if message is None or mailbox is None:
             return
-        kept = {} if mailbox.role in _EXCLUSIVE else message.places
-        after = {place: known for place, known in kept.items() if place != source}
+        others = {} if mailbox.role in _EXCLUSIVE else message.places
+        after = {place: known for place, known in others.items() if place != source}
         await self._write(message, {**after, target: modseq or message.places.get(target, 0)}, changed=(source, target))
         self._ledger.applied.message_ids[target] = id_
         self._ledger.applied.copies[source] = target
@@ -219,9 +219,9 @@ class Places:
         before_ids, after_ids = _mailbox_ids(message.places), _mailbox_ids(after)
         version = message.version
         if is_announced and before_ids != after_ids:
-            left, entered = changed or (next(iter(message.places)), first)
+            source, entered = changed or (next(iter(message.places)), first)
             version = self._ledger.event(
-                MessageMoved(message.id, before_ids, after_ids), message.id, at=left, to=entered
+                MessageMoved(message.id, before_ids, after_ids), message.id, at=source, to=entered
             )
             self._ledger.thread_touched(thread_id_in(message.summary))
         elif before_ids != after_ids:

@@ -130,9 +130,9 @@ class Threads:
         links = dict(known)
         threads = [self._thread_of(item, links) for item in keys]
         await self._tie_by_subject(nameless, threads, known)
-        for one, thread in zip(nameless, threads, strict=True):
-            if one is not None and one.is_answer:
-                links.setdefault(one.mark, thread)
+        for message, thread in zip(nameless, threads, strict=True):
+            if message is not None and message.is_answer:
+                links.setdefault(message.mark, thread)
         fresh = [
             {"account_id": self._ledger.account_id, "message_id_header": key, "thread_id": self._found(thread)}
             for key, thread in links.items()
@@ -163,9 +163,9 @@ class Threads:
 
     def _thread_of(self, keys: Iterable[str], links: dict[str, ThreadId]) -> ThreadId:
         """Return the thread of all these keys from now on, merging theirs."""
-        found = {self._found(links[key]) for key in keys if key in links}
-        thread = min(found) if found else ThreadId(new_id("thr"))
-        for item in found:
+        threads = {self._found(links[key]) for key in keys if key in links}
+        thread = min(threads) if threads else ThreadId(new_id("thr"))
+        for item in threads:
             self._join(item, thread)
         for key in keys:
             links.setdefault(key, thread)
@@ -187,15 +187,15 @@ class Threads:
         self, nameless: Sequence[_Nameless | None], threads: Sequence[ThreadId], known: dict[str, ThreadId]
     ) -> None:
         among: dict[tuple[str, bool], list[tuple[_Nameless, ThreadId]]] = {}
-        for one, thread in zip(nameless, threads, strict=True):
-            if one is None:
+        for message, thread in zip(nameless, threads, strict=True):
+            if message is None:
                 continue
-            others = among.get((one.mark, not one.is_answer), [])
-            stored = await self._alike(one) if one.is_answer or one.mark in known else []
+            others = among.get((message.mark, not message.is_answer), [])
+            stored = await self._alike(message) if message.is_answer or message.mark in known else []
             for other, its in (*others[-CANDIDATES_LIMIT:], *stored):
-                if one.answers(other) or other.answers(one):
+                if message.answers(other) or other.answers(message):
                     self._join(thread, its)
-            among.setdefault((one.mark, one.is_answer), []).append((one, thread))
+            among.setdefault((message.mark, message.is_answer), []).append((message, thread))
 
     async def _alike(self, nameless: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
         """Return messages in the time window that name no other and have the same base subject."""
@@ -206,11 +206,11 @@ class Threads:
             to_ms=nameless.received_at_ms + after,
             ending="%" + re.sub(r"([%_\\])", r"\\\1", nameless.base),
         )
-        found = [
+        candidates = [
             (_nameless_in(received_at_ms, orjson.loads(summary)), thread) for thread, received_at_ms, summary in rows
         ]
         self._stored.update(ThreadId(thread) for thread, _, _ in rows)
-        return [(other, ThreadId(thread)) for other, thread in found if other is not None]
+        return [(other, ThreadId(thread)) for other, thread in candidates if other is not None]
 
     # ---- merging threads
 
@@ -226,15 +226,15 @@ class Threads:
 
     async def _keep_large_apart(self) -> None:
         """Do not merge threads with too many messages to move in one transaction."""
-        left = MERGED_LIMIT
+        remaining = MERGED_LIMIT
         for item in sorted(self._stored):
             if self._found(item) == item:
                 continue
-            rows = await self._ledger.rows(_SOME, thread_id=item, limit=left + 1)
-            if len(rows) > left:
+            rows = await self._ledger.rows(_SOME, thread_id=item, limit=remaining + 1)
+            if len(rows) > remaining:
                 del self._into[item]
             else:
-                left -= len(rows)
+                remaining -= len(rows)
 
     async def _end(self, thread: ThreadId, old: Sequence[ThreadId]) -> None:
         moved = [row for item in old for row in await self._ledger.rows(_OF_THREAD, thread_id=item)]

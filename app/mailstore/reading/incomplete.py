@@ -81,16 +81,16 @@ class IncompleteReader:
     async def of(self, account_ids: Collection[AccountId]) -> dict[AccountId, list[IncompleteMailbox]]:
         """Return the incomplete mailboxes of those accounts that have some, by path."""
         ids = json_list(sorted(account_ids))
-        found: dict[AccountId, dict[str, IncompleteMailbox]] = {}
+        by_account: dict[AccountId, dict[str, IncompleteMailbox]] = {}
         for account_id, id_, path, problem in await self._database.rows(_TROUBLED, account_ids=ids):
-            found.setdefault(AccountId(account_id), {})[id_] = IncompleteMailbox(MailboxId(id_), path, problem)
+            by_account.setdefault(AccountId(account_id), {})[id_] = IncompleteMailbox(MailboxId(id_), path, problem)
         counted = await self._database.rows(_COUNTS, account_ids=ids)
         for account_id, id_, path, count in counted:
-            mailboxes = found.setdefault(AccountId(account_id), {})
+            mailboxes = by_account.setdefault(AccountId(account_id), {})
             mailboxes.setdefault(id_, IncompleteMailbox(MailboxId(id_), path)).messages = count
         for account_id in {AccountId(item[0]) for item in counted}:
-            await self._name(account_id, found[account_id])
-        return {one: sorted(those.values(), key=lambda box: box.path) for one, those in found.items()}
+            await self._name(account_id, by_account[account_id])
+        return {id_: sorted(incomplete.values(), key=lambda item: item.path) for id_, incomplete in by_account.items()}
 
     async def _name(self, account_id: AccountId, mailboxes: dict[str, IncompleteMailbox]) -> None:
         for id_, message_id, _ in await self._database.rows(_NAMED, account_id=account_id, limit=NAMED_MESSAGES):

@@ -53,8 +53,8 @@ class MessageReader:
     async def find(self, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
         """Return those that exist, in the order of `ids`."""
         rows = await self._database.rows(_BY_IDS, account_id=account_id, ids=json_list(list(ids)))
-        found: dict[str, Message] = {message.id: message for message in map(message_of, rows)}
-        return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
+        messages: dict[str, Message] = {message.id: message for message in map(message_of, rows)}
+        return [messages[id_] for id_ in dict.fromkeys(ids) if id_ in messages]
 
     async def detail(self, account_id: AccountId, message_id: MessageId) -> Detail:
         """Return the data of one message that is not in its row. Raises MessageNotFound."""
@@ -72,10 +72,10 @@ class MessageReader:
 
     async def at(self, account_id: AccountId, location: Location) -> Message:
         """Return the message at a location. Raises MessageNotFound."""
-        found = await self.locate(account_id, location.mailbox_id, [location.uid])
-        if not found:
+        messages = await self.locate(account_id, location.mailbox_id, [location.uid])
+        if not messages:
             raise MessageNotFound
-        return found[0]
+        return messages[0]
 
     async def places(self, message: Message) -> list[tuple[Location, int]]:
         """Return the places of a message, its first place first, each with the MODSEQ known there."""
@@ -97,11 +97,11 @@ class MessageReader:
     ) -> dict[str, list[tuple[MessageId, list[MailboxId]]]]:
         """Return the messages of each thread, with their mailboxes, oldest first."""
         rows = await self._database.rows(_OF_THREADS, account_id=account_id, threads=json_list(list(thread_ids)))
-        found: dict[str, list[tuple[MessageId, list[MailboxId]]]] = {id_: [] for id_ in thread_ids}
+        members: dict[str, list[tuple[MessageId, list[MailboxId]]]] = {id_: [] for id_ in thread_ids}
         for thread_id, id_, mailbox_id, further, summary in rows:
             mailbox_ids = orjson.loads(summary)["mailbox_ids"] if further else [MailboxId(mailbox_id)]
-            found[thread_id].append((MessageId(id_), mailbox_ids))
-        return found
+            members[thread_id].append((MessageId(id_), mailbox_ids))
+        return members
 
     async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
         """Return messages with this Message-ID, in any mailbox."""

@@ -157,14 +157,14 @@ class MirrorReader:
 
         Without an origin id, the Message-ID is compared; without that, the INTERNALDATE. In no order.
         """
-        found: list[Pair] = []
+        pairs: list[Pair] = []
         for statement in (_SAME, *_ALIKE):
             rows = await self._database.rows(statement, account_id=account_id, ids=json_list(list(ids)))
-            found += [
+            pairs += [
                 Pair(MessageId(id_), message_of(message), bool(is_certain), statement is _SAME)
                 for id_, is_certain, *message in rows
             ]
-        return found
+        return pairs
 
     async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
         """Return the messages that were announced as new since then."""

@@ -58,7 +58,9 @@ class RateLimits:
         window = self._windows.get(key)
         if window is None or window.ends_at <= now:
             if len(self._windows) >= _WINDOWS_LIMIT:
-                self._windows = {key: one for key, one in self._windows.items() if one.ends_at > now}
+                self._windows = {
+                    key: old_window for key, old_window in self._windows.items() if old_window.ends_at > now
+                }
             window = self._windows[key] = _Window(now + WINDOW_SECONDS)
         window.count += 1
         return Rate(name, quota, quota - window.count, max(1, round(window.ends_at - now)))

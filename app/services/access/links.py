@@ -81,17 +81,17 @@ class Links:
         NotPermitted.
         """
         place, _, signature = text[:LIMIT_CHARS].rpartition(".")
-        found = _FORM.fullmatch(place)
-        if not self._is_signed(place, signature) or found is None:
+        match = _FORM.fullmatch(place)
+        if not self._is_signed(place, signature) or match is None:
             raise LinkNotFound
-        seconds_left = int(found[6], 16) - now_ms() // 1000
+        seconds_left = int(match[6], 16) - now_ms() // 1000
         if seconds_left <= 0:
             raise LinkExpired
-        caller = await self._caller(found[1], found[2])
+        caller = await self._caller(match[1], match[2])
         if not caller.may_come_from(address):
             raise NotPermitted("The link may not be used from this network")
         caller.require(Scope.MAIL_READ)
-        return Link(caller, caller.account(found[3]), found[4], _target(found[5]), seconds_left)
+        return Link(caller, caller.account(match[3]), match[4], _target(match[5]), seconds_left)
 
     def filled(self, content: bytes, account_id: AccountId, message_id: str, caller: Caller) -> bytes:
         """Return HTML or JSON with the caller's links in place of the marks of `marked`.
@@ -102,8 +102,8 @@ class Links:
             return content
         end_ms = -(-(now_ms() // 1000 + MAX_SECONDS - _HOUR) // _HOUR) * _HOUR * 1000
 
-        def link(found: re.Match[bytes]) -> bytes:
-            return self.url(caller, account_id, message_id, _target(found[1].decode()), end_ms).encode()
+        def link(match: re.Match[bytes]) -> bytes:
+            return self.url(caller, account_id, message_id, _target(match[1].decode()), end_ms).encode()
 
         return _MARKED.sub(link, content)
 

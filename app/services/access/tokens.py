@@ -164,8 +164,8 @@ class Tokens:
     async def list(self, by: Caller, limit: int, below_id: str | None = None) -> tuple[list[TokenRecord], str | None]:
         """Return valid tokens, newest first, and the id to continue below; None at the end."""
         rows = await tokens.list_newest(self._database, below_id, limit, now_ms())
-        seen = [record for row in rows if _may_administer(by, record := _record(row))]
-        return seen, (rows[-1].id if len(rows) == limit else None)
+        visible = [record for row in rows if _may_administer(by, record := _record(row))]
+        return visible, (rows[-1].id if len(rows) == limit else None)
 
     async def revoke(self, token_id: str, by: Caller) -> None:
         """End a token at once, with all tokens that it created. Raises TokenNotFound."""

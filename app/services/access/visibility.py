@@ -35,14 +35,14 @@ async def as_seen(reader: MailReader, submissions: Submissions, event: Event, ca
     senders.
     """
     if caller.sees_whole_account:
-        seen: Event | None = event
+        visible_event: Event | None = event
     elif _is_of_submission(event):
-        seen = event if await submissions.is_seen(event.account_id, event.subject, caller) else None
+        visible_event = event if await submissions.is_seen(event.account_id, event.subject, caller) else None
     else:
-        seen = await _within(reader, event, caller.mailbox_ids)
-    if seen is None or Scope.MAIL_READ in caller.scopes:
-        return seen
-    return _without_content(seen)
+        visible_event = await _within(reader, event, caller.mailbox_ids)
+    if visible_event is None or Scope.MAIL_READ in caller.scopes:
+        return visible_event
+    return _without_content(visible_event)
 
 
 def _is_of_submission(event: Event) -> bool:
@@ -98,9 +98,9 @@ async def _mailbox_event(reader: MailReader, event: Event, visible: Collection[s
     if event.mailbox_id not in visible:
         return None
     data = _data(event)
-    seen = seen_mailboxes(await reader.mailboxes.mailboxes(event.account_id), visible)
+    mailboxes = seen_mailboxes(await reader.mailboxes.mailboxes(event.account_id), visible)
     path = next(
-        (mailbox.path for mailbox in seen if mailbox.id == event.mailbox_id and mailbox.name == data["name"]),
+        (mailbox.path for mailbox in mailboxes if mailbox.id == event.mailbox_id and mailbox.name == data["name"]),
         data["name"],
     )
     return _rewritten(event, event.type, data | {"path": path})
@@ -118,8 +118,8 @@ def seen_summary(summary: bytes, visible: Collection[str] | None) -> bytes:
     if visible is None:
         return summary
     mailbox_ids = orjson.loads(summary)["mailbox_ids"]
-    seen = [id_ for id_ in mailbox_ids if id_ in visible]
-    return summary if seen == mailbox_ids else patched(summary, mailbox_ids=seen)
+    visible_ids = [id_ for id_ in mailbox_ids if id_ in visible]
+    return summary if visible_ids == mailbox_ids else patched(summary, mailbox_ids=visible_ids)
 
 
 async def seen_among(reader: MailReader, messages: Sequence[Message], visible: Collection[str] | None) -> list[Message]:
@@ -151,8 +151,8 @@ async def _of_subject(_: MailReader, event: Event, visible: Collection[str]) -> 
 
 
 async def _of_mailboxes(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
-    seen = [id_ for id_ in _data(event).get("mailbox_ids", ()) if id_ in visible]
-    return _rewritten(event, event.type, {"mailbox_ids": seen}) if seen else None
+    visible_ids = [id_ for id_ in _data(event).get("mailbox_ids", ()) if id_ in visible]
+    return _rewritten(event, event.type, {"mailbox_ids": visible_ids}) if visible_ids else None
 
 
 async def _of_several(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
@@ -185,11 +185,11 @@ async def _is_thread_seen(reader: MailReader, event: Event, visible: Collection[
 
 def _updated(event: Event, visible: Collection[str]) -> Event | None:
     data = _data(event)
-    seen = [id_ for id_ in data.pop("mailbox_ids", ()) if id_ in visible]
-    if not seen:
+    visible_ids = [id_ for id_ in data.pop("mailbox_ids", ()) if id_ in visible]
+    if not visible_ids:
         return None
-    located = replace(event, mailbox_id=seen[0], uid=None)
-    return _rewritten(located, event.type, data | {"mailbox_id": seen[0], "mailbox_ids": seen})
+    located = replace(event, mailbox_id=visible_ids[0], uid=None)
+    return _rewritten(located, event.type, data | {"mailbox_id": visible_ids[0], "mailbox_ids": visible_ids})
 
 
 async def _left(reader: MailReader, event: Event, mailbox_id: str) -> Event | None:

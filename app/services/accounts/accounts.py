@@ -123,8 +123,10 @@ class Accounts:
         self, account_ids: Sequence[AccountId], caller: Caller
     ) -> dict[AccountId, list[IncompleteMailbox]]:
         """Return the mailboxes, visible to the caller, that could not be read completely from their servers."""
-        found = await IncompleteReader(self._database).of(account_ids)
-        return {id_: [item for item in those if caller.sees_mailbox(item.id)] for id_, those in found.items()}
+        by_account = await IncompleteReader(self._database).of(account_ids)
+        return {
+            id_: [item for item in mailboxes if caller.sees_mailbox(item.id)] for id_, mailboxes in by_account.items()
+        }
 
     async def get(self, account_id: AccountId) -> Account:
         """Raises AccountNotFound."""
@@ -148,8 +150,8 @@ class Accounts:
         wanted = metadata or {}
         members = [metadata_member(*member) for member in wanted.items()]
         rows = await directory.page(self._database, above_id, limit, ids, members)
-        found = [account for account in map(account_of, rows) if has_metadata(account.metadata, wanted)]
-        return found, (rows[-1].id if len(rows) == limit else None)
+        accounts = [account for account in map(account_of, rows) if has_metadata(account.metadata, wanted)]
+        return accounts, (rows[-1].id if len(rows) == limit else None)
 
     async def servers(self, account_id: AccountId) -> tuple[AccountKind, Servers]:
         """Return how an account's mail is reached, with its credentials. Raises AccountNotFound, MasterKeyError."""
@@ -397,4 +399,4 @@ async def end_sign_ins(transaction: Transaction, account_id: AccountId) -> None:
 
 def _proof(servers: Servers) -> dict[str, tuple[str, int, str, str]]:
     """Return what a sign-in with the password of an account proves, by protocol."""
-    return {name: (one.host, one.port, one.username, one.password) for name, one in servers.logins.items()}
+    return {name: (login.host, login.port, login.username, login.password) for name, login in servers.logins.items()}

@@ -56,8 +56,8 @@ class Polling:
             asked_at_ms, until = now_ms(), time.monotonic() + wait_seconds
             self._bus.poke(poll_topic(account_id))
             standing = before
-            while not _is_settled(before, standing, asked_at_ms) and (left := until - time.monotonic()) > 0:
-                await waiter.wait(min(left, LOOK_SECONDS))
+            while not _is_settled(before, standing, asked_at_ms) and (remaining := until - time.monotonic()) > 0:
+                await waiter.wait(min(remaining, LOOK_SECONDS))
                 standing = await self._reader.mailboxes.standing(account_id)
         sync = await self._accounts.sync(account_id)
         is_done = standing.checked_at_ms >= asked_at_ms

@@ -90,11 +90,11 @@ class Bulk:
         Raises MailboxNotFound, Conflict.
         """
         target = await self._messages.target(account_id, caller, mailbox_id)
-        result, found = await self._begin(account_id, caller, ids)
+        result, messages = await self._begin(account_id, caller, ids)
         is_kept_here = AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here
         copying = Copying(self._index, self._reader, self._store, await self._backends.of(account_id), target, attempt)
-        result.new_ids |= await copying.done_before(found)
-        for group in _groups([message for message in found if message.id not in result.new_ids]):
+        result.new_ids |= await copying.done_before(messages)
+        for group in _groups([message for message in messages if message.id not in result.new_ids]):
             act = copying.keep if is_kept_here else copying.append
             delta, applied = await self._act(account_id, group, act, result)
             copies = _copies(delta, applied)
@@ -112,17 +112,17 @@ class Bulk:
         if change.mailbox_id is not None:
             target = await self._messages.target(account_id, caller, change.mailbox_id)
         backend = await self._backends.of(account_id)
-        result, found = await self._begin(account_id, caller, ids)
+        result, visible = await self._begin(account_id, caller, ids)
 
         async def store(messages: Sequence[Message]) -> Confirmed:
             return await backend.store_flags(messages, add=change.add, remove=change.remove)
 
-        for group in _groups(found):
+        for group in _groups(visible):
             if change.add or change.remove:
                 await self._act(account_id, group, store, result)
             if target is not None and group[0].mailbox_id != target.id:
                 await self._move(account_id, group, target, result)
-        await self._check_presence(account_id, found, result)
+        await self._check_presence(account_id, visible, result)
         return await self._end(account_id, result)
 
     async def remove(
@@ -137,12 +137,12 @@ class Bulk:
 
         Messages that an earlier attempt moved to Trash stay there.
         """
-        result, found = await self._begin(account_id, caller, ids)
-        trash = await self._messages.trash(account_id) if how == "trash" and found else None
+        result, visible = await self._begin(account_id, caller, ids)
+        trash = await self._messages.trash(account_id) if how == "trash" and visible else None
         backend = await self._backends.of(account_id)
         if trash is not None and attempt is not None:
-            found = await _without_moved(found, trash, attempt)
-        for group in _groups(found):
+            visible = await _without_moved(visible, trash, attempt)
+        for group in _groups(visible):
             if trash is None or group[0].mailbox_id == trash.id:
                 await self._act(account_id, group, backend.expunge, result)
             else:
@@ -164,10 +164,10 @@ class Bulk:
     ) -> tuple[BulkResult, list[Message]]:
         """Return the result to fill, with an error for each id that the caller does not see, and the messages."""
         result = BulkResult(list(dict.fromkeys(ids)))
-        found = await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
-        known = {message.id for message in found}
+        visible = await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
+        known = {message.id for message in visible}
         result.errors.update({id_: MessageNotFound() for id_ in result.ids if id_ not in known})
-        return result, found
+        return result, visible
 
     async def _act(
         self, account_id: AccountId, group: Sequence[Message], act: Act, result: BulkResult
@@ -189,10 +189,12 @@ class Bulk:
         result.position = applied.position
         return confirmed.delta, applied
 
-    async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
+    async def _check_presence(self, account_id: AccountId, messages: Sequence[Message], result: BulkResult) -> None:
         """Add an error for each message that no longer existed on the mail server."""
-        present = {item.id for item in await self._reader.messages.find(account_id, [message.id for message in found])}
-        for message in found:
+        present = {
+            item.id for item in await self._reader.messages.find(account_id, [message.id for message in messages])
+        }
+        for message in messages:
             if message.id not in present:
                 result.errors.setdefault(message.id, MessageNotFound())
 

@@ -90,11 +90,11 @@ class Mailboxes:
         mailbox_id = await self.id_of(account_id, caller, mailbox_id)
         if caller.mailbox_ids is None:
             return await self._reader.mailboxes.mailbox(account_id, mailbox_id)
-        seen = await self.list(account_id, caller)
-        found = next((item for item in seen if item.id == mailbox_id), None)
-        if found is None:
+        visible = await self.list(account_id, caller)
+        mailbox = next((item for item in visible if item.id == mailbox_id), None)
+        if mailbox is None:
             raise MailboxNotFound
-        return found
+        return mailbox
 
     async def create(
         self,

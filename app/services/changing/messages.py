@@ -122,16 +122,16 @@ class Messages:
     async def trash(self, account_id: AccountId) -> Mailbox:
         """Return the mailbox with the role trash, and create it if there is none."""
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        found = [mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH] or [
+        candidates = [mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH] or [
             mailbox for mailbox in mailboxes if mailbox.path.lower() == TRASH_PATH.lower()
         ]
-        if found:
-            return found[0]
+        if candidates:
+            return candidates[0]
         backend = await self._backends.of(account_id)
         confirmed = await backend.create_mailbox(TRASH_PATH, Role.TRASH)
         await self._index.confirm(account_id, confirmed)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        names = {found.origin_name for found in confirmed.delta.mailboxes_found}
+        names = {mailbox.origin_name for mailbox in confirmed.delta.mailboxes_found}
         return next(mailbox for mailbox in mailboxes if mailbox.origin_name in names)
 
     async def confirm(self, account_id: AccountId, confirmed: Confirmed) -> Position:

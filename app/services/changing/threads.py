@@ -72,10 +72,10 @@ class Threads:
     async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> Thread:
         """Return one thread, also by the id of a thread that was merged into it. Raises ThreadNotFound."""
         resolved = await self._conversations.resolve(account_id, thread_id)
-        found = await self._read(account_id, caller, [resolved])
-        if not found:
+        threads = await self._read(account_id, caller, [resolved])
+        if not threads:
             raise ThreadNotFound
-        return found[0]
+        return threads[0]
 
     async def change(self, account_id: AccountId, caller: Caller, thread_id: str, change: Change) -> BulkResult:
         """Change every message of a thread. Raises ThreadNotFound, MailboxNotFound, Conflict."""
@@ -93,16 +93,18 @@ class Threads:
         newest: dict[str, str] = {}
         while len(heads) < limit:
             before, after = (anchor, None) if is_before else (None, anchor)
-            found = await self._reader.lists.search(
+            listed = await self._reader.lists.search(
                 prepared.account_id, tree, limit=_SEARCHED_AT_ONCE, after=after, before=before
             )
-            unknown = {thread_id_in(message.summary) for message in found} - newest.keys()
+            unknown = {thread_id_in(message.summary) for message in listed} - newest.keys()
             newest |= await self._conversations.newest(prepared.account_id, tree, unknown)
-            kept = [message for message in found if newest.get(thread_id_in(message.summary)) == message.anchor.id]
-            heads = [*kept, *heads] if is_before else [*heads, *kept]
-            if len(found) < _SEARCHED_AT_ONCE:
+            newest_listed = [
+                message for message in listed if newest.get(thread_id_in(message.summary)) == message.anchor.id
+            ]
+            heads = [*newest_listed, *heads] if is_before else [*heads, *newest_listed]
+            if len(listed) < _SEARCHED_AT_ONCE:
                 break
-            anchor = found[0].anchor if is_before else found[-1].anchor
+            anchor = listed[0].anchor if is_before else listed[-1].anchor
         return heads[-limit:] if is_before else heads[:limit]
 
     async def _read(self, account_id: AccountId, caller: Caller, thread_ids: Sequence[ThreadId]) -> list[Thread]:
@@ -124,22 +126,22 @@ class Threads:
 def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) -> Thread:
     """Build a thread of its messages, oldest first."""
     summaries = [seen_summary(member.summary, caller.mailbox_ids) for member in members]
-    told = [orjson.loads(piece) for piece in summaries]
-    unions = {name: sorted({value for item in told for value in item[name]}) for name in _SUMMED_UP}
-    participants = {one["address"].lower(): one for message in told[::-1] for one in message["from"]}
+    messages = [orjson.loads(piece) for piece in summaries]
+    unions = {name: sorted({value for item in messages for value in item[name]}) for name in _SUMMED_UP}
+    participants = {address["address"].lower(): address for message in messages[::-1] for address in message["from"]}
     oldest, newest = members[0], members[-1]
     content = {
         "id": newest.thread_id,
         "account_id": account_id,
-        "subject": told[0]["subject"],
+        "subject": messages[0]["subject"],
         "participants": list(participants.values())[::-1],
         "message_ids": [member.id for member in members],
         "message_count": newest.count,
         "unread_count": newest.unread,
         "mailbox_ids": unions["mailbox_ids"],
         "keywords": unions["keywords"],
-        "has_attachments": any(item["has_attachments"] for item in told),
-        "preview": told[-1]["preview"],
+        "has_attachments": any(item["has_attachments"] for item in messages),
+        "preview": messages[-1]["preview"],
         "oldest_received_at": iso(oldest.received_at_ms),
         "newest_received_at": iso(newest.received_at_ms),
     }

@@ -74,10 +74,10 @@ class Events:
 
     async def span(self, account_id: AccountId) -> Span:
         """Return the stored part of the log. Raises AccountNotFound."""
-        found = await self._log.span(account_id)
-        if found is None:
+        span = await self._log.span(account_id)
+        if span is None:
             raise AccountNotFound
-        return found
+        return span
 
     async def place(self, account_id: AccountId, seq: int) -> Position:
         """Return the position of an event by its number."""
@@ -117,11 +117,11 @@ class Events:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_seconds
         with listening(self._bus, account_id, DRAIN) as waiter, guarded(waiter) as guard:
-            while not events and not self._draining.is_set() and (left := until - loop.time()) > 0:
+            while not events and not self._draining.is_set() and (remaining := until - loop.time()) > 0:
                 if self.is_behind(account_id, position):
                     events = (await self.after(account_id, position, limit)).events
                 if not events:
-                    await waiter.wait(left)
+                    await waiter.wait(remaining)
                 guard.check()
             return events
 
@@ -163,8 +163,8 @@ class Events:
 
     async def mailboxes(self, account_id: AccountId, caller: Caller, ids: Collection[str]) -> list[Mailbox]:
         """Return those of the mailboxes that exist and that the caller sees."""
-        seen = seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
-        return [mailbox for mailbox in seen if mailbox.id in ids]
+        visible = seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
+        return [mailbox for mailbox in visible if mailbox.id in ids]
 
     async def mailboxes_with(self, account_id: AccountId, roles: Collection[str]) -> set[str]:
         """Return the ids of the mailboxes that have one of these roles."""

@@ -81,12 +81,12 @@ class Feed:
             read.exception()  # the caller may have gone
 
     async def _read(self, account_id: AccountId, position: Position, limit: int) -> Batch:
-        found = await self._log.starting_at(account_id, position.seq, limit + 1)
-        if found is None:
+        stored = await self._log.starting_at(account_id, position.seq, limit + 1)
+        if stored is None:
             self._tails.pop(account_id, None)
             raise AccountNotFound
-        batch = Batch(found.span, _events_after(position, found, limit))
-        self._bus.note(account_id, found.span.last.seq)
+        batch = Batch(stored.span, _events_after(position, stored, limit))
+        self._bus.note(account_id, stored.span.last.seq)
         if batch.events and batch.is_last:
             self._keep(account_id, position, batch)
         return batch

@@ -71,11 +71,11 @@ class States:
         place, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
         if not self._is_signed("state", account_id, place, signature):
             raise InvalidRequest.parameter(parameter, "Invalid state: it was not issued for this account")
-        found = _STATE.fullmatch(place)
-        if found is None:  # an earlier version of Postgate issued it
+        match = _STATE.fullmatch(place)
+        if match is None:  # an earlier version of Postgate issued it
             return StatePosition(LOST, LOST.seq)
-        seq = int(found[1])
-        return StatePosition(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
+        seq = int(match[1])
+        return StatePosition(Position(seq, int(match[2], 16)), seq if match[3] is None else int(match[3]))
 
     def seal_cursor(self, list_name: str, account_id: AccountId, place: object) -> str:
         """Return a cursor of a list that carries `place` (JSON values without secrets: the caller can decode it).

@@ -111,10 +111,10 @@ class OAuthApps:
                 return await self.get(id_)
             except OAuthAppNotFound:
                 raise InvalidRequest.at(f"{pointer}/oauth_app_id", "Unknown OAuth app") from None
-        found = next((item for item in await self.all() if item.provider == provider), None)
-        if found is None:
+        app = next((item for item in await self.all() if item.provider == provider), None)
+        if app is None:
             raise InvalidRequest.at(f"{pointer}/provider", "No OAuth app of this provider exists")
-        return found
+        return app
 
     async def add(
         self,
@@ -159,11 +159,11 @@ class OAuthApps:
         merged = replace(order, tenant=None if "tenant" in order.cleared else order.tenant or known.tenant)
         if known.provider == CUSTOM:
             named = {name: getattr(order, name) or getattr(known.endpoints, name) for name in _ENDPOINTS}
-            kept = named | dict.fromkeys(order.cleared & named.keys())
-            merged = replace(merged, **kept)
+            overrides = named | dict.fromkeys(order.cleared & named.keys())
+            merged = replace(merged, **overrides)
         endpoints = await self._endpoints(known.provider, merged)
-        given = {name: value for name in _PLAIN if (value := getattr(order, name)) is not None}
-        app = replace(known, endpoints=endpoints, tenant=merged.tenant, **given)
+        changes = {name: value for name in _PLAIN if (value := getattr(order, name)) is not None}
+        app = replace(known, endpoints=endpoints, tenant=merged.tenant, **changes)
         is_elsewhere = known.provider == CUSTOM and _leads_elsewhere(endpoints, known.endpoints)
         if is_elsewhere and known.client_secret is not None and order.client_secret is None:
             raise InvalidRequest.at("/client_secret", "Required when the token or revocation URL changes")
@@ -230,7 +230,7 @@ class OAuthApps:
             "scopes": " ".join(app.scopes),
             "client_id": app.client_id,
             "secret": None if secret is None else self._vault.seal(secret.encode(), app.id),
-            "servers": json_bytes({name: asdict(one) for name, one in app.servers.items()}).decode(),
+            "servers": json_bytes({name: asdict(server) for name, server in app.servers.items()}).decode(),
             "redirect_urls": json_bytes(app.redirect_urls).decode(),
         }
 

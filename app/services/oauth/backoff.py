@@ -51,6 +51,6 @@ class Backoff:
 
     def _add(self, name: str, now: float) -> _Pause:
         if len(self._pauses) >= LIMIT:
-            self._pauses = {known: one for known, one in self._pauses.items() if now < one.until}
+            self._pauses = {name_: pause_ for name_, pause_ in self._pauses.items() if now < pause_.until}
         pause = self._pauses[name] = _Pause(self._delays(), now)
         return pause

@@ -52,13 +52,13 @@ class Revocations:
         A grant is not revoked if another account of the same address uses the same app: a server may then end all
         grants of that user for the app (RFC 7009 §2.1).
         """
-        found = []
+        revocations = []
         for grant in await oauth.take_grants_of(transaction, account_id):
             app = await oauth.app(transaction, grant.oauth_app_id)
             is_needed = await oauth.has_other_account(transaction, grant.oauth_app_id, account_id)
             if app is not None and not grant.is_over and not is_needed:
-                found.append(Revocation(grant, app))
-        return found
+                revocations.append(Revocation(grant, app))
+        return revocations
 
     def begin(self, revocations: Sequence[Revocation]) -> None:
         """Revoke in the background; the results are logged."""

@@ -36,8 +36,8 @@ async def together(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> li
 
 
 def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
-    one: BaseException = group
-    while isinstance(one, BaseExceptionGroup):
-        one = one.exceptions[0]
-    assert isinstance(one, GatewayError)
-    return one
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, GatewayError)
+    return error

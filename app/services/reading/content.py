@@ -68,10 +68,10 @@ class Content:
 
     async def message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
         """Return a message that the caller may see. Raises MessageNotFound."""
-        found = await self.messages(account_id, caller, [message_id])
-        if not found:
+        messages = await self.messages(account_id, caller, [message_id])
+        if not messages:
             raise MessageNotFound
-        return found[0]
+        return messages[0]
 
     async def messages(self, account_id: AccountId, caller: Caller, ids: Sequence[str]) -> list[Message]:
         """Return those that exist and the caller may see, in the order of `ids`."""
@@ -155,12 +155,12 @@ class Content:
     async def _pictures(self, opened: Opened) -> Pictures:
         """Return the pictures that the HTML may show: INLINE_LIMIT_BYTES of them inside it, the others as links."""
         parts: list[BodyPart] = []
-        left = INLINE_LIMIT_BYTES
+        room = INLINE_LIMIT_BYTES
         attachments = attachment_parts(opened.structure)
         for part in attachments:
             size_bytes = part.size_bytes * 3 // 4 if part.encoding == "base64" else part.size_bytes
-            if part.content_id and picture_type(part) and size_bytes <= left and len(parts) < PICTURES_LIMIT:
-                left -= size_bytes
+            if part.content_id and picture_type(part) and size_bytes <= room and len(parts) < PICTURES_LIMIT:
+                room -= size_bytes
                 parts.append(part)
         contents = await self._opener.contents(opened, parts)
         inside = [(part, contents[part.section]) for part in parts if part.section in contents]

@@ -36,13 +36,13 @@ class Highlights:
         self._parsers = parsers
 
     async def added(
-        self, items: Sequence[bytes], account_id: AccountId, found: Sequence[Listed], tree: f.Filter
+        self, items: Sequence[bytes], account_id: AccountId, listed_messages: Sequence[Listed], tree: f.Filter
     ) -> list[bytes]:
         """Add `highlights` to the JSON objects of the listed messages."""
-        highlights = await self.of(account_id, found, tree)
+        highlights = await self.of(account_id, listed_messages, tree)
         return [
             _with_member(item, b'"highlights":' + json_bytes(highlights[listed.anchor.id]))
-            for item, listed in zip(items, found, strict=True)
+            for item, listed in zip(items, listed_messages, strict=True)
         ]
 
     async def of(

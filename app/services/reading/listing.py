@@ -119,7 +119,7 @@ class Listing:
         """Read the list."""
         order, place, tree = prepared.order, prepared.place, prepared.tree
         if isinstance(tree, f.InMailbox) and order.sort == NEWEST_FIRST and place.anchor is None:
-            found = await self._reader.lists.first_page(
+            rows = await self._reader.lists.first_page(
                 prepared.account_id,
                 tree.mailbox_id,
                 order.limit + 1,
@@ -129,10 +129,10 @@ class Listing:
             limited = limited_to(tree, prepared.caller)
             tree = (await self._texts.answered(prepared.account_id, prepared.caller, limited)).tree
             before, after = (place.anchor, None) if place.is_before else (None, place.anchor)
-            found = await self._reader.lists.search(
+            rows = await self._reader.lists.search(
                 prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before
             )
-        page = self.cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
+        page = self.cut(prepared, rows, None if order.count is None else await self._count(prepared, tree))
         return replace(page, indexed=await self._texts.coverage(prepared.account_id, prepared.caller, order.tree))
 
     async def _count(self, prepared: Prepared, tree: f.Filter) -> int:
@@ -145,11 +145,11 @@ class Listing:
             return standing.total
         return await self._reader.lists.count(prepared.account_id, tree)
 
-    def cut(self, prepared: Prepared, found: list[Listed], total: int | None) -> ListPage:
+    def cut(self, prepared: Prepared, rows: list[Listed], total: int | None) -> ListPage:
         """Make a page. One more message than shown was read: its presence means that there are more on that side."""
         limit, place = prepared.order.limit, prepared.place
-        has_more = len(found) > limit
-        items = found[-limit:] if place.is_before else found[:limit]
+        has_more = len(rows) > limit
+        items = rows[-limit:] if place.is_before else rows[:limit]
         if items:
             after, before = _Place(items[-1].anchor), _Place(items[0].anchor, is_before=True)
         else:

@@ -44,14 +44,14 @@ class MailboxNames:
         """
         if not any(map(_is_named, f.leaves_in(tree))):
             return tree
-        seen = await self._seen(account_id, caller)
+        visible = await self._seen(account_id, caller)
 
         def resolve(leaf: f.Filter) -> f.Filter:
             if not _is_named(leaf):
                 return leaf
-            found = _named(seen, leaf)
-            if found is not None:
-                return f.InMailbox(found.id)
+            mailbox = _named(visible, leaf)
+            if mailbox is not None:
+                return f.InMailbox(mailbox.id)
             if lenient:
                 return f.Any(())
             raise _unknown(leaf)
@@ -62,8 +62,8 @@ class MailboxNames:
         """Exclude Trash and Junk, unless the filter names a mailbox."""
         if f.names_mailbox(tree):
             return tree
-        found = [id_ for id_, role in await self._reader.mailboxes.roles(account_id) if role in _LEFT_OUT]
-        return f.All((tree, *(f.Not(f.InMailbox(id_)) for id_ in found))) if found else tree
+        excluded = [id_ for id_, role in await self._reader.mailboxes.roles(account_id) if role in _LEFT_OUT]
+        return f.All((tree, *(f.Not(f.InMailbox(id_)) for id_ in excluded))) if excluded else tree
 
     async def _seen(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
         return [
@@ -93,11 +93,11 @@ def _with_path(mailboxes: Sequence[Mailbox], name: str) -> Mailbox | None:
     """Return the mailbox with this id or path; compare exactly, then ignoring case, then by the last level."""
     folded = name.casefold()
     tests: tuple[Callable[[Mailbox], bool], ...] = (
-        lambda one: name in (one.id, one.path),
-        lambda one: one.path.casefold() == folded,
-        lambda one: one.name.casefold() == folded,
+        lambda item: name in (item.id, item.path),
+        lambda item: item.path.casefold() == folded,
+        lambda item: item.name.casefold() == folded,
     )
-    return next((one for test in tests for one in mailboxes if test(one)), None)
+    return next((item for test in tests for item in mailboxes if test(item)), None)
 
 
 def _unknown(leaf: f.Filter) -> Exception:

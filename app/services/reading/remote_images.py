@@ -70,12 +70,12 @@ class RemoteImages:
     async def get(self, account_id: AccountId, url: str) -> RemoteImage:
         """Return the image at a URL for a reader of this account. Raises ImageNotAvailable."""
         key = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
-        kept = self._kept.get(key)
-        if kept is None or int.from_bytes(kept[:8]) < time.monotonic_ns():
+        cached = self._kept.get(key)
+        if cached is None or int.from_bytes(cached[:8]) < time.monotonic_ns():
             content = await self._fetching.run(f"{account_id} {key}", lambda: self._fetched(account_id, url))
-            kept = (time.monotonic_ns() + KEEP_SECONDS * 10**9).to_bytes(8) + content
-            self._kept.put(key, kept)
-        content = kept[8:]
+            cached = (time.monotonic_ns() + KEEP_SECONDS * 10**9).to_bytes(8) + content
+            self._kept.put(key, cached)
+        content = cached[8:]
         return RemoteImage(raster_type(content) or "", content)
 
     async def _fetched(self, account_id: AccountId, url: str) -> bytes:

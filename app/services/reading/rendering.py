@@ -129,12 +129,12 @@ def _data_url(picture: tuple[BodyPart, bytes]) -> tuple[str | None, str]:
 
 def plain_body(structure: BodyPart, contents: Mapping[str, bytes]) -> Body:
     """Return the beginning of a body as text, at little cost, for a body that is too complex to render."""
-    shown: list[str] = []
+    texts: list[str] = []
     for part in choose_body(structure).text:
         if part.section in contents:
             text, _ = decode_body(contents[part.section][:PLAIN_LIMIT_BYTES], part)
-            shown.append(unescape(_TAG.sub(" ", text)) if part.media_type == "text/html" else text)
-    text = "\n".join(shown)[:PLAIN_LIMIT_BYTES]
+            texts.append(unescape(_TAG.sub(" ", text)) if part.media_type == "text/html" else text)
+    text = "\n".join(texts)[:PLAIN_LIMIT_BYTES]
     return Body(f"[{TOO_COMPLEX}]\n\n{text}", None, (TOO_COMPLEX,))
 
 
@@ -156,14 +156,14 @@ def _html(
     parts = [part for part in choice.html if part.section in texts]
     if not any(part.media_type == "text/html" for part in parts):
         return None, ()
-    shown, problems = [], []
+    pieces, problems = [], []
     for part in parts:
         if part.media_type != "text/html":
-            shown.append(text_as_html(texts[part.section], look.quotes))
+            pieces.append(text_as_html(texts[part.section], look.quotes))
             continue
         instead = choice.stand_ins.get(part.section, ())
         if instead and _is_empty(texts[part.section]):
-            shown += [text_as_html(texts[other.section], look.quotes) for other in instead if other.section in texts]
+            pieces += [text_as_html(texts[other.section], look.quotes) for other in instead if other.section in texts]
             continue
         safe = sanitise_html(
             texts[part.section],
@@ -172,9 +172,9 @@ def _html(
             quotes=look.quotes,
             image_mark=look.image_mark,
         )
-        shown.append(safe.html)
+        pieces.append(safe.html)
         problems += [f"part {part.section}: {problem}" for problem in safe.problems]
-    return boxed("".join(shown)), tuple(problems)
+    return boxed("".join(pieces)), tuple(problems)
 
 
 def _is_empty(html: str) -> bool:
@@ -224,5 +224,5 @@ def attachment_object(message_id: str, part: BodyPart, size_bytes: int | None) -
 
 def cid_urls(parts: Iterable[BodyPart], url_of: Callable[[BodyPart], str | None]) -> dict[str, str]:
     """Return Content-ID → URL of the part that has it."""
-    found = ((content_id_of(part), url_of(part)) for part in parts)
-    return {content_id: url for content_id, url in found if content_id is not None and url is not None}
+    pairs = ((content_id_of(part), url_of(part)) for part in parts)
+    return {content_id: url for content_id, url in pairs if content_id is not None and url is not None}

@@ -122,12 +122,12 @@ class Searching:
                     account_id, caller, limited_to(searched, caller), min(ORIGIN_SECONDS, ACCOUNT_SECONDS / 2)
                 )
                 tree = answered.tree
-                found = await self._reader.lists.search(
+                rows = await self._reader.lists.search(
                     account_id, tree, sort=order.sort, limit=order.limit + 1, after=after
                 )
                 total = None if order.count is None else await self._reader.lists.count(account_id, tree)
                 indexed = await self._texts.coverage(account_id, caller, searched)
-            return AccountAnswer(account_id, found, answered.is_complete, standing, sync, indexed, total=total)
+            return AccountAnswer(account_id, rows, answered.is_complete, standing, sync, indexed, total=total)
         except TimeoutError:
             return AccountAnswer(account_id)
         except InvalidRequest:
@@ -142,8 +142,8 @@ class Searching:
 
     def _merged(self, answers: Sequence[AccountAnswer], order: ListOrder, fingerprint: str) -> SearchPage:
         lists = [[(answer.account_id, listed) for listed in answer.found] for answer in answers]
-        ordered = merge(*lists, key=lambda one: _rank(one[1].anchor), reverse=order.sort.is_descending)
-        items = [one for one, _ in zip(ordered, range(order.limit + 1), strict=False)]
+        ordered = merge(*lists, key=lambda entry: _rank(entry[1].anchor), reverse=order.sort.is_descending)
+        items = [entry for entry, _ in zip(ordered, range(order.limit + 1), strict=False)]
         if len(items) <= order.limit:
             return SearchPage(items, answers, None)
         items = items[: order.limit]

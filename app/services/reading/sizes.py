@@ -28,14 +28,14 @@ class AttachmentSizes:
     async def of(self, message: Message, parts: Sequence[BodyPart], *, is_cheap: bool) -> list[int | None]:
         """Return the size of each part, None if only reading more would tell. Not `is_cheap`: nothing is read."""
         reads = (REMOTE_READS if message.blob is None else LOCAL_READS) if is_cheap else 0
-        left = MEASURED_BYTES if message.blob is not None else 0
+        remaining = MEASURED_BYTES if message.blob is not None else 0
         sizes: list[int | None] = []
         for part in parts:
             size = self._size_known(message, part)
             if size is None and reads:
                 reads -= 1
-                is_whole = part.size_bytes <= left
-                left -= part.size_bytes if is_whole else 0
+                is_whole = part.size_bytes <= remaining
+                remaining -= part.size_bytes if is_whole else 0
                 with suppress(PartNotFound, ServerRefused, ServerProtocolError):
                     size = await self._measured(message, part, is_whole=is_whole)
             sizes.append(size)

@@ -139,8 +139,10 @@ class _Look:
     async def _look_in(self, backend: MailBackend, mailbox: Mailbox, uids: Sequence[int]) -> None:
         for some in _newest_first(uids):
             for text, found in self.found.items():
-                there = await backend.search(mailbox, text.scope, text.value, some)
-                found.extend(await self._reader.messages.ids_at(self._account_id, mailbox.id, there) if there else ())
+                uids_found = await backend.search(mailbox, text.scope, text.value, some)
+                found.extend(
+                    await self._reader.messages.ids_at(self._account_id, mailbox.id, uids_found) if uids_found else ()
+                )
 
 
 def _newest_first(uids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -167,9 +169,9 @@ def demanded_mailboxes(tree: f.Filter) -> set[str] | None:
 
 
 def _union(demands: Iterable[set[str] | None]) -> set[str] | None:
-    found: set[str] = set()
+    mailbox_ids: set[str] = set()
     for demand in demands:
         if demand is None:
             return None
-        found |= demand
-    return found
+        mailbox_ids |= demand
+    return mailbox_ids

@@ -122,21 +122,21 @@ def view_of(
 ) -> View:
     """Parse a view from its query parameters. Raises InvalidRequest for an unknown field or inclusion."""
     headers, others = _included(include)
-    shown = None if fields is None else _fields(name, fields)
-    return View(name, shown, headers, "thread" in others, "highlights" in others, Look(Images(images), Quotes(quotes)))
+    paths = None if fields is None else _fields(name, fields)
+    return View(name, paths, headers, "thread" in others, "highlights" in others, Look(Images(images), Quotes(quotes)))
 
 
 def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
-    found = [tuple(item.strip().split(".")) for item in text.split(",") if item.strip()]
-    if len(found) > FIELDS_LIMIT:
+    paths = [tuple(item.strip().split(".")) for item in text.split(",") if item.strip()]
+    if len(paths) > FIELDS_LIMIT:
         raise InvalidRequest.parameter("fields", f"At most {FIELDS_LIMIT} fields are allowed")
-    for path in found:
+    for path in paths:
         known: dict[str, Any] | None = _FIELDS[name]
         for step in path:
             if known is None or step not in known:
                 raise InvalidRequest.parameter("fields", unknown("field", ".".join(path), _paths(_FIELDS[name])))
             known = known[step]
-    return tuple(found)
+    return tuple(paths)
 
 
 def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -192,8 +192,8 @@ class Views:
             items = [json_bytes(_projected(orjson.loads(piece), view)) for piece in summaries]
         else:
             messages = await self._content.messages(account_id, caller, [message.anchor.id for message in found])
-            there = {message.id for message in messages}
-            found = [message for message in found if message.anchor.id in there]
+            existing = {message.id for message in messages}
+            found = [message for message in found if message.anchor.id in existing]
             items = await self.rendered(account_id, caller, messages, view)
         return await self._highlights.added(items, account_id, found, tree) if view.has_highlights else items
 
@@ -243,36 +243,36 @@ class Views:
         return self._links.filled(added, message.account_id, message.id, caller)
 
     async def _object(self, message: Message, caller: Caller, view: View) -> dict[str, Any]:
-        shown: dict[str, Any] = orjson.loads(shown_summary(message.summary))
+        object_: dict[str, Any] = orjson.loads(shown_summary(message.summary))
         if view.needs_full:
             added = await self._full(message, caller, view)
-            shown |= orjson.loads(b"{" + added + b"}")
-            shown["locations"] = await self._content.locations(message, caller)
-            shown["view"] = "full"
-        shown = _projected(shown, view)
+            object_ |= orjson.loads(b"{" + added + b"}")
+            object_["locations"] = await self._content.locations(message, caller)
+            object_["view"] = "full"
+        object_ = _projected(object_, view)
         if view.headers:
-            shown["headers"] = await self._content.values(message, view.headers)
-        return shown
+            object_["headers"] = await self._content.values(message, view.headers)
+        return object_
 
     async def _add_threads(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], objects: Sequence[dict[str, Any]]
     ) -> None:
         threads = await self._reader.messages.threads(account_id, {item.thread_id for item in messages})
-        for message, shown in zip(messages, objects, strict=True):
+        for message, object_ in zip(messages, objects, strict=True):
             members = [id_ for id_, places in threads[message.thread_id] if any(map(caller.sees_mailbox, places))]
-            shown["thread"] = {"id": message.thread_id, "message_ids": members}
+            object_["thread"] = {"id": message.thread_id, "message_ids": members}
 
 
-def _projected(shown: dict[str, Any], view: View) -> dict[str, Any]:
+def _projected(object_: dict[str, Any], view: View) -> dict[str, Any]:
     if view.name == "ids":
-        return {"view": "ids", "id": shown["id"]}
+        return {"view": "ids", "id": object_["id"]}
     if view.fields is None:
-        return shown
+        return object_
     tree: dict[str, Any] = {}
     for path in view.fields:
         _plant(tree, path)
     tree.pop("view", None)
-    return {"view": "partial"} | {name: _picked(shown[name], tree[name]) for name in shown if name in tree}
+    return {"view": "partial"} | {name: _picked(object_[name], tree[name]) for name in object_ if name in tree}
 
 
 def _plant(tree: dict[str, Any], path: Sequence[str]) -> None:
@@ -293,5 +293,5 @@ def _picked(value: Any, tree: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_picked(item, tree) for item in value]
     if isinstance(value, dict):
-        return {name: _picked(one, tree[name]) for name, one in value.items() if name in tree}
+        return {name: _picked(member, tree[name]) for name, member in value.items() if name in tree}
     return value

@@ -17,13 +17,17 @@ async def decoded(text: str | memoryview) -> tuple[bytes, ...]:
     The text is ASCII. In a memoryview, `\/` stands for `/`, as JSON allows.
     """
     pieces = []
-    held = b""
+    pending = b""
     for start in range(0, len(text), SLICE_BYTES):
         piece = text[start : start + SLICE_BYTES]
-        held = held + piece.encode("ascii") if isinstance(piece, str) else (held + bytes(piece)).replace(b"\\/", b"/")
-        whole = len(held) - len(held) % 4 - 4 if start + SLICE_BYTES < len(text) else len(held)
-        pieces.append(_decoded(held[:whole], is_last=whole == len(held)))
-        held = held[whole:]
+        pending = (
+            pending + piece.encode("ascii")
+            if isinstance(piece, str)
+            else (pending + bytes(piece)).replace(b"\\/", b"/")
+        )
+        whole = len(pending) - len(pending) % 4 - 4 if start + SLICE_BYTES < len(text) else len(pending)
+        pieces.append(_decoded(pending[:whole], is_last=whole == len(pending)))
+        pending = pending[whole:]
         if start:
             await asyncio.sleep(0)
     return tuple(pieces)

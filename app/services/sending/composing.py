@@ -158,8 +158,8 @@ class Composer:
             await self._names.id_of(account_id, caller, new.save_to)
         if caller.mailbox_ids is not None:
             ids = [new.reply_to_message_id, *(attachment.message_id for attachment in new.attachments)]
-            found = await self._reader.messages.find(account_id, [id_ for id_ in ids if id_ is not None])
-            if len(await seen_among(self._reader, found, caller.mailbox_ids)) < len(found):
+            messages = await self._reader.messages.find(account_id, [id_ for id_ in ids if id_ is not None])
+            if len(await seen_among(self._reader, messages, caller.mailbox_ids)) < len(messages):
                 raise MessageNotFound
 
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
@@ -202,11 +202,11 @@ class Composer:
     async def _message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
         """Return a message that the caller may see and read. Raises MessageNotFound, NotPermitted."""
         caller.require(Scope.MAIL_READ)
-        found = await self._reader.messages.find(account_id, [message_id])
-        seen = await seen_among(self._reader, found, caller.mailbox_ids)
-        if not seen:
+        messages = await self._reader.messages.find(account_id, [message_id])
+        visible = await seen_among(self._reader, messages, caller.mailbox_ids)
+        if not visible:
             raise MessageNotFound
-        return seen[0]
+        return visible[0]
 
     async def _draft(
         self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage, original: _Original | None
@@ -239,8 +239,8 @@ class Composer:
 
     async def _enclosures(self, account_id: AccountId, caller: Caller, new: NewMessage) -> tuple[Enclosure, ...]:
         enclosures, total = [], 0
-        for number, one in enumerate(new.attachments):
-            enclosure = await self._enclosure(account_id, caller, one, f"/attachments/{number}")
+        for number, attachment in enumerate(new.attachments):
+            enclosure = await self._enclosure(account_id, caller, attachment, f"/attachments/{number}")
             total += size_of(enclosure.content)
             if total > ATTACHMENTS_LIMIT_BYTES:
                 raise InvalidRequest.at("/attachments", f"Together they have more than {ATTACHMENTS_LIMIT_BYTES} bytes")
@@ -254,11 +254,13 @@ class Composer:
             raise NotSupported("Uploads are not offered yet")
         if new_attachment.message_id is not None and new_attachment.attachment_id is not None:
             await self._message(account_id, caller, new_attachment.message_id)
-            found = await self._contents.enclosure(account_id, new_attachment.message_id, new_attachment.attachment_id)
+            enclosure = await self._contents.enclosure(
+                account_id, new_attachment.message_id, new_attachment.attachment_id
+            )
             return replace(
-                found,
-                filename=new_attachment.filename or found.filename,
-                content_type=new_attachment.content_type or found.content_type,
+                enclosure,
+                filename=new_attachment.filename or enclosure.filename,
+                content_type=new_attachment.content_type or enclosure.content_type,
                 content_id=new_attachment.content_id,
             )
         if new_attachment.content_base64 is None:

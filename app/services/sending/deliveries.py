@@ -88,9 +88,9 @@ class Deliveries:
     async def find(self, address: str) -> Inbox | None:
         """Return the INBOX of an address, with or without its tag."""
         for candidate in _candidates(address):
-            found = await accounts.inbox_of(self._database, candidate)
-            if found is not None:
-                return Inbox(address, *found)
+            inbox = await accounts.inbox_of(self._database, candidate)
+            if inbox is not None:
+                return Inbox(address, *inbox)
         return None
 
     async def account_of(self, address: str) -> AccountId | None:

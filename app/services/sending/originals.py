@@ -19,10 +19,10 @@ from app.services.sending.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
 
 async def _until_too_large(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of a part, which may be larger than its server reported. Raises TooLarge."""
-    left = ATTACHMENTS_LIMIT_BYTES * 4 // 3
+    remaining = ATTACHMENTS_LIMIT_BYTES * 4 // 3
     async for piece in pieces:
-        left -= len(piece)
-        if left < 0:
+        remaining -= len(piece)
+        if remaining < 0:
             raise TooLarge(f"The attachments together have more than {ATTACHMENTS_LIMIT_BYTES} bytes")
         yield piece
 

@@ -180,25 +180,24 @@ class Submissions:
         after: tuple[int, str] | None,
         metadata: Metadata | None = None,
     ) -> tuple[list[SubmissionState], tuple[int, str] | None]:
-        """Return submissions that the caller sees, newest first, after (created_at_ms, id), and the next page's
-        start.
+        """Return visible submissions, newest first, after (created_at_ms, id), and where the next page starts.
 
         With `metadata`, only submissions with it. A page may have fewer than `limit` though more follow.
         """
         wanted = metadata or {}
         members = [metadata_member(*member) for member in wanted.items()]
-        found: list[SubmissionState] = []
+        states: list[SubmissionState] = []
         for _ in range(BATCHES_LIMIT):
             batch = [state_of(row) for row in await rows.page(self._database, account_id, limit + 1, after, members)]
             for state in batch:
-                if len(found) == limit:
-                    return found, after
+                if len(states) == limit:
+                    return states, after
                 after = (state.created_at_ms, state.id)
                 if may_see(caller, state) and has_metadata(state.options.metadata, wanted):
-                    found.append(state)
+                    states.append(state)
             if len(batch) <= limit:
-                return found, None
-        return found, after
+                return states, None
+        return states, after
 
     async def reschedule(
         self, account_id: AccountId, submission_id: str, caller: Caller, send_at_ms: int

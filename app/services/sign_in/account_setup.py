@@ -129,6 +129,6 @@ def _leading_to(url: str) -> Answer:
 
 def _with_password(servers: Servers, password: str) -> Servers:
     logins: dict[str, Any] = {
-        name: replace(one, password=password, tokens=None) for name, one in servers.logins.items()
+        name: replace(login, password=password, tokens=None) for name, login in servers.logins.items()
     }
     return replace(servers, **logins)

@@ -189,7 +189,7 @@ class Connecting:
 
     async def _check_redirect(self, url: str, app: OAuthApp | None) -> None:
         apps = [app] if app is not None else await self._apps.all()
-        allowed = [*self._redirect_urls, *(one for app in apps for one in app.redirect_urls)]
+        allowed = [*self._redirect_urls, *(url_ for app in apps for url_ in app.redirect_urls)]
         if not any(is_below(url, text) for text in allowed):
             raise InvalidRequest.at("/redirect_url", "Neither the OAuth app nor this installation allows this URL")
 
@@ -311,14 +311,14 @@ def is_below(url: str, known: str) -> bool:
     if not (url.isascii() and url.isprintable()) or any(item in url for item in ' \\"<>'):
         return False
     try:
-        given, allowed = urlsplit(url), urlsplit(known)
+        parts, allowed = urlsplit(url), urlsplit(known)
     except ValueError:
         return False
-    if not given.scheme or given.scheme in ("javascript", "data", "vbscript", "file", "blob"):
+    if not parts.scheme or parts.scheme in ("javascript", "data", "vbscript", "file", "blob"):
         return False
-    if (given.scheme, given.netloc.lower()) != (allowed.scheme, allowed.netloc.lower()) or given.fragment:
+    if (parts.scheme, parts.netloc.lower()) != (allowed.scheme, allowed.netloc.lower()) or parts.fragment:
         return False
-    path, base = given.path, allowed.path.rstrip("/")
+    path, base = parts.path, allowed.path.rstrip("/")
     has_dots = any(step.lower().replace("%2e", ".") in (".", "..") for step in path.split("/"))
     return not has_dots and (path in (allowed.path, base) or path.startswith(base + "/"))
 

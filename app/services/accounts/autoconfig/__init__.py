@@ -91,8 +91,8 @@ class Autoconfig:
         return found
 
     async def _ask_all(self, wanted: Wanted) -> Found:
-        asked = [(name, _offered(source(wanted), wanted)) for name, source in self._sources.in_order()]
-        answer = await _first_in_order(asked, DEADLINE_SECONDS - GUESS_SECONDS)
+        sources = [(name, _offered(source(wanted), wanted)) for name, source in self._sources.in_order()]
+        answer = await _first_in_order(sources, DEADLINE_SECONDS - GUESS_SECONDS)
         if answer is None:
             guesses = [("guess", _offered(verified(wanted.domain, self._probe), wanted))]
             answer = await _first_in_order(guesses, GUESS_SECONDS)
@@ -124,10 +124,10 @@ async def _offered(asking: Awaitable[Sequence[Offer]], wanted: Wanted) -> tuple[
 
 
 async def _first_in_order(
-    asked: Sequence[tuple[str, Coroutine[Any, Any, tuple[Offer, ...]]]], seconds: float
+    sources: Sequence[tuple[str, Coroutine[Any, Any, tuple[Offer, ...]]]], seconds: float
 ) -> tuple[str, tuple[Offer, ...]] | None:
     """Return the first answer, in order, that has offers, of those in time; the other tasks are cancelled."""
-    tasks = {asyncio.create_task(asking): name for name, asking in asked}
+    tasks = {asyncio.create_task(asking): name for name, asking in sources}
     try:
         await _until_decided(list(tasks), seconds)
     finally:
@@ -142,12 +142,12 @@ async def _until_decided(tasks: Sequence[asyncio.Task[tuple[Offer, ...]]], secon
     """Wait until no better answer can come, or until the time for it is over."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while (left := end - loop.time()) > 0:
+    while (remaining := end - loop.time()) > 0:
         best = next((place for place, task in enumerate(tasks) if task.done() and task.result()), len(tasks))
         waiting = [task for task in tasks[:best] if not task.done()]
         if not waiting:
             return
         if best < len(tasks):
             end = min(end, loop.time() + GRACE_SECONDS)
-            left = min(left, GRACE_SECONDS)
-        await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            remaining = min(remaining, GRACE_SECONDS)
+        await asyncio.wait(waiting, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)

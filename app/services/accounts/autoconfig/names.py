@@ -35,9 +35,9 @@ class Names:
 
     async def services(self, domain: str) -> list[Offer]:
         """Return the servers in a domain's SRV records, best first, without services that the domain denies."""
-        asked = [self._records(f"{name}._tcp.{domain}", "SRV") for name, _, _ in SERVICES]
+        queries = [self._records(f"{name}._tcp.{domain}", "SRV") for name, _, _ in SERVICES]
         offers: list[Offer] = []
-        for (_, protocol, security), records in zip(SERVICES, await asyncio.gather(*asked), strict=True):
+        for (_, protocol, security), records in zip(SERVICES, await asyncio.gather(*queries), strict=True):
             ranked = sorted(records, key=lambda record: (record.priority, -record.weight))
             for record in ranked[:MAX_RECORDS]:
                 host = _text_of(record.target)
