@@ -32,7 +32,7 @@ class Selected:
     """In lower case. `\\*` means that the server stores any keyword."""
 
     @classmethod
-    def told_by(cls, name: str, responses: Iterable[ServerResponse]) -> Selected:
+    def from_responses(cls, name: str, responses: Iterable[ServerResponse]) -> Selected:
         """Read the responses to SELECT. Missing numbers stay 0."""
         selected = cls(name)
         for response in responses:

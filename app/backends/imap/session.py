@@ -1,8 +1,8 @@
-"""A logged-in IMAP connection with typed commands, the fallback beside each.
+"""A logged-in IMAP connection with typed commands and their fallbacks.
 
-What a server advertises is a promise; of what must be ENABLED only what `ENABLED` confirms is believed (iCloud
-advertises QRESYNC and never confirms it). The selected mailbox is remembered, so that the next command in the same one
-costs one round trip; where it isn't selected, SELECT and a reading command leave together. UID commands only.
+Extensions that need ENABLE are used only if the server confirms them by `ENABLED`: iCloud advertises QRESYNC and never
+confirms it. The selected mailbox is remembered, so that a further command there costs one round trip; otherwise SELECT
+is pipelined with a reading command. Uses UID commands only.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from app.wire.imap.sets import SequenceSet
 log = get_logger(__name__)
 
 WANTED = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT", "IMAP4REV2")
-"""What is asked for by ENABLE where it is offered (RFC 5161)."""
+"""Extensions to ENABLE if the server offers them (RFC 5161)."""
 CLIENT_ID = {"name": "Postgate"}
 IDLE_END_SECONDS = 30.0
 TEMPORARY_CODES = frozenset({"INUSE", "UNAVAILABLE", "SERVERBUG", "LIMIT"})
 
 
 class Session:
-    """One connection for one user at a time; see `pool` for who may use it when."""
+    """One connection, used by one caller at a time; see `pool`."""
 
     def __init__(self, protocol: ImapProtocol) -> None:
         self.protocol = protocol
@@ -55,15 +55,15 @@ class Session:
         self.prefix = ""
         self.delimiter: str | None = "/"
         self.foreign: tuple[tuple[str, str | None], ...] = ()
-        """Prefix and delimiter of the namespaces where other people's and shared mailboxes are."""
+        """Prefix and delimiter of the namespaces of other users' and shared mailboxes."""
         self.selected: Selected | None = None
         self.was_used = False
         self.avoided = QuarantinedMailboxes()
-        """What is not to be asked on this connection; see `Origin.open`."""
+        """Mailboxes whose STATUS is not requested on this connection; see `Origin.open`."""
         self.fetch_seconds = COMMAND_TIMEOUT_SECONDS
-        """For a FETCH of rows."""
+        """Timeout of a FETCH of rows."""
         self.opened: set[str] = set()
-        """Mailboxes that were selected at some time."""
+        """Mailboxes that were selected at least once."""
 
     @classmethod
     async def open(cls, endpoint: Endpoint, credential: Credential) -> Session:
@@ -80,7 +80,7 @@ class Session:
         self.protocol.leave()
 
     def on_closed(self, callback: Callable[[], None]) -> None:
-        """Call back once when the connection has ended, now if it has."""
+        """Call `callback` once, when the connection ends or at once if it has ended."""
         if self.protocol.lost is not None:
             callback()
         else:
@@ -89,7 +89,7 @@ class Session:
     # ---- capabilities
 
     def has(self, *names: str) -> bool:
-        """Whether all of these are offered; what needs ENABLE counts only when it was confirmed."""
+        """Whether all of these can be used. An extension that needs ENABLE must have been confirmed."""
         return all(name in self.enabled if name in WANTED else name in self.protocol.offered for name in names)
 
     @property
@@ -98,7 +98,7 @@ class Session:
 
     @property
     def keeps_modseq(self) -> bool:
-        """Whether CONDSTORE can be used: it needs no ENABLE, any command of it turns it on (RFC 7162 §3.1)."""
+        """Whether CONDSTORE can be used. It needs no ENABLE: any of its commands activates it (RFC 7162 §3.1)."""
         return "CONDSTORE" in self.protocol.offered or self.has("QRESYNC")
 
     @property
@@ -108,17 +108,17 @@ class Session:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those that may be used."""
+        """Capabilities that can be used."""
         return frozenset(self.protocol.offered) - frozenset(WANTED) | self.enabled
 
     async def agree(self) -> None:
-        """ENABLE, ID and NAMESPACE in one round trip; a server that refuses one goes without."""
+        """Send ENABLE, ID and NAMESPACE in one round trip. Refused commands are ignored."""
         offered = self.protocol.offered
         wanted = [name for name in WANTED if name in offered] if "ENABLE" in offered else []
-        asked = [commands.enable(wanted)] if wanted else []
-        asked += [commands.identify(CLIENT_ID)] if "ID" in offered else []
-        asked += [commands.namespace()] if "NAMESPACE" in offered else []
-        for completion in await self.run(*asked):
+        requests = [commands.enable(wanted)] if wanted else []
+        requests += [commands.identify(CLIENT_ID)] if "ID" in offered else []
+        requests += [commands.namespace()] if "NAMESPACE" in offered else []
+        for completion in await self.run(*requests):
             for response in self.parsed(completion):
                 if isinstance(response, Enabled):
                     self.enabled |= response.names & frozenset(WANTED)
@@ -128,15 +128,15 @@ class Session:
                         self.prefix, self.delimiter = response.personal[0]
 
     async def compress(self) -> None:
-        """COMPRESS=DEFLATE (RFC 4978) where it is offered; a server that refuses goes without."""
+        """Enable COMPRESS=DEFLATE (RFC 4978) if it is offered. A refusal is ignored."""
         if self.has("COMPRESS=DEFLATE"):
             await self.run(commands.compress())
 
     # ---- running commands
 
-    async def run(self, *asked: Command, take: Take | None = None) -> list[Completion]:
-        """Run commands, pipelined, and return how each ended, in order."""
-        exchanges = [self._exchange(command, take) for command in asked]
+    async def run(self, *requests: Command, take: Take | None = None) -> list[Completion]:
+        """Run commands, pipelined, and return their completions in order."""
+        exchanges = [self._exchange(command, take) for command in requests]
         try:
             for exchange in exchanges:
                 await self.protocol.submit(exchange)
@@ -151,25 +151,24 @@ class Session:
         return (await self.run(command, take=take))[0].check()
 
     async def upload(self, command: Command, content: AsyncIterator[bytes]) -> Completion:
-        """Run a command that holds a literal without its data, which `content` gives."""
+        """Run a command that contains a literal, whose data `content` provides."""
         exchange = Exchange(command, self.protocol.new_tag(), content=content)
         await self.protocol.submit(exchange)
         return await self.protocol.settle(exchange)
 
     def parsed(self, completion: Completion, *, is_strict: bool = False) -> list[ServerResponse]:
-        """The untagged responses of a command, but FETCH, which is read where it is expected.
+        """The untagged responses of a command except FETCH, which `fetched` reads.
 
-        A line that cannot be read is left out: it costs the other lines nothing. Where it `is_strict`, it raises
-        ServerProtocolError.
+        A line that cannot be parsed is dropped. With `is_strict`, it raises ServerProtocolError.
         """
-        found = (self._read(response, is_strict) for response in completion.responses if not is_fetch(response))
-        return [response for response in found if response is not None]
+        parsed = (self._read(response, is_strict) for response in completion.responses if not is_fetch(response))
+        return [response for response in parsed if response is not None]
 
     async def parsed_numbers(self, completion: Completion) -> list[ServerResponse]:
-        """The same of a command that may be answered by many numbers, which are read with pauses for others."""
+        """The untagged responses of a command that may return many numbers, parsed with yields to the event loop."""
         pieces = (piece for response in completion.responses if not is_fetch(response) for piece in cut(response))
-        found = [self._read(piece, is_strict=False) async for piece in in_slices(pieces)]
-        return [response for response in found if response is not None]
+        parsed = [self._read(piece, is_strict=False) async for piece in in_slices(pieces)]
+        return [response for response in parsed if response is not None]
 
     def _read(self, response: Response, is_strict: bool) -> ServerResponse | None:
         try:
@@ -181,10 +180,10 @@ class Session:
             return None
 
     def codes(self, completion: Completion, name: str) -> list[ResponseCode]:
-        """The response codes of this name, untagged ones first."""
+        """The response codes with this name, untagged ones first."""
         statuses = [response for response in self.parsed(completion) if isinstance(response, Status)]
-        found = [*(status.code for status in statuses), completion.code]
-        return [code for code in found if code is not None and code.name == name]
+        codes = [*(status.code for status in statuses), completion.code]
+        return [code for code in codes if code is not None and code.name == name]
 
     def _exchange(self, command: Command, take: Take | None = None) -> Exchange:
         return Exchange(command, self.protocol.new_tag(), take=take)
@@ -194,13 +193,13 @@ class Session:
     async def select(
         self, name: str, *, known: KnownState | None = None, take: Take | None = None
     ) -> tuple[Selected, Completion]:
-        """Select a mailbox, also when it is selected already. Raises MailboxNotFound, ServerRefused."""
+        """Select a mailbox, even if it is already selected. Raises MailboxNotFound, ServerRefused."""
         exchange = await self.begin_select(name, known=known, take=take)
         completion = await self.protocol.settle(exchange)
         return self._selected_by(name, completion), completion
 
     async def begin_select(self, name: str, *, known: KnownState | None = None, take: Take | None = None) -> Exchange:
-        """Send a SELECT, to be followed by reading commands at once and settled by `end_select`."""
+        """Send a SELECT. Reading commands may follow at once; `end_select` waits for its completion."""
         self.selected = None
         exchange = self._exchange(self._select_command(name, known), take)
         await self.protocol.submit(exchange)
@@ -210,41 +209,41 @@ class Session:
         return self._selected_by(name, await self.protocol.settle(exchange))
 
     def is_in(self, name: str) -> bool:
-        """Whether this mailbox is selected. What is seen of it may be old: see `in_mailbox`."""
+        """Whether this mailbox is selected. Its state may be stale: see `in_mailbox`."""
         return self.selected is not None and self.selected.name == name
 
-    async def in_mailbox(self, name: str, *asked: Command, is_anew: bool = False) -> list[Completion]:
-        """Run reading commands in a mailbox; SELECT leaves with them where it must. Each has succeeded.
+    async def in_mailbox(self, name: str, *requests: Command, is_anew: bool = False) -> list[Completion]:
+        """Run reading commands in a mailbox, pipelined with SELECT if necessary. Raises unless all succeed.
 
-        A mailbox that stays selected is seen as it was when the server last looked, and Dovecot may look after the
-        commands that were sent with a NOOP. `is_anew` sends a SELECT in any case, which all servers look at first.
-        What changes mail is to be run after `ensure`: only then is it known where it would be done.
+        A mailbox that stays selected shows the state of the server's last refresh, and Dovecot may refresh only after
+        the commands that were sent with a NOOP. `is_anew` always sends a SELECT, at which all servers refresh.
+        Commands that change mail must run after `ensure`, which makes sure that the right mailbox is selected.
         """
         if self.is_in(name) and not is_anew:
-            return [completion.check() for completion in await self.run(*asked)]
+            return [completion.check() for completion in await self.run(*requests)]
         self.selected = None
-        first, *rest = await self.run(self._select_command(name), *asked)
+        first, *rest = await self.run(self._select_command(name), *requests)
         self._selected_by(name, first)
         return [completion.check() for completion in rest]
 
     async def ensure(self, name: str) -> Selected:
-        """The mailbox, selected now where it wasn't."""
+        """Select the mailbox unless it is selected, and return its state."""
         if not self.is_in(name):
             await self.select(name)
         assert self.selected is not None
         return self.selected
 
     async def open_each(self, names: Sequence[str]) -> None:
-        """Select mailboxes one after the other, as far as they can be; which one stays selected is not known."""
+        """Select mailboxes in turn and ignore refusals. Afterwards it is unknown which mailbox is selected."""
         self.selected = None
         await self.run(*[self._select_command(name) for name in names])
         self.opened.update(names)
 
     async def leave_mailbox(self) -> None:
-        """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges.
+        """Deselect the mailbox by UNSELECT (RFC 3691), else by selecting INBOX. Never uses CLOSE, which expunges.
 
-        INBOX is selected though we know of none: after `open_each` the server has one, and Courier deletes none that
-        is open.
+        INBOX is selected even if no mailbox is known to be: after `open_each` one is, and Courier refuses to delete an
+        open mailbox.
         """
         was_selected, self.selected = self.selected is not None, None
         can_unselect = self.has("UNSELECT") or self.has("IMAP4REV2")
@@ -264,8 +263,8 @@ class Session:
             if completion.status == "NO" and code not in TEMPORARY_CODES:
                 raise MailboxNotFound(f"The mail server does not open this mailbox: {completion.origin.response}")
             completion.check()
-        selected = Selected.told_by(name, self.parsed(completion))
-        if not self.keeps_modseq:  # Yahoo tells a HIGHESTMODSEQ and knows no CONDSTORE
+        selected = Selected.from_responses(name, self.parsed(completion))
+        if not self.keeps_modseq:  # Yahoo reports HIGHESTMODSEQ without supporting CONDSTORE
             selected.highest_modseq = 0
         self.selected = selected
         self.opened.add(name)
@@ -276,24 +275,24 @@ class Session:
     async def fetch(
         self, name: str, uids: SequenceSet, items: Sequence[str | BodySection], *, is_tolerant: bool = False
     ) -> dict[int, FetchedMessage]:
-        """UID → what was fetched; a UID that is gone is absent. A message that is missing at first is asked for again.
+        """UID → message, without messages that do not exist. Missing messages are requested again after a SELECT.
 
-        Where it `is_tolerant`, a message whose response cannot be read is absent too.
+        With `is_tolerant`, messages whose response cannot be parsed are absent too.
         """
         was_selected = self.is_in(name)
-        asked = commands.fetch(uids, items)
-        found = await fetched((await self.in_mailbox(name, asked))[0], is_tolerant=is_tolerant)
-        if was_selected and len(found) < len(uids):
-            found = await fetched((await self.in_mailbox(name, asked, is_anew=True))[0], is_tolerant=is_tolerant)
-        return found
+        command = commands.fetch(uids, items)
+        messages = await fetched((await self.in_mailbox(name, command))[0], is_tolerant=is_tolerant)
+        if was_selected and len(messages) < len(uids):
+            messages = await fetched((await self.in_mailbox(name, command, is_anew=True))[0], is_tolerant=is_tolerant)
+        return messages
 
     async def fetch_since(self, name: str, uid: int, items: Sequence[str | BodySection]) -> dict[int, FetchedMessage]:
-        """UID → what was fetched of the messages from a UID on, as the mailbox is now; or of the last one alone."""
-        asked = commands.fetch(SequenceSet.parse(f"{max(1, uid)}:*"), items)
-        return await fetched((await self.in_mailbox(name, asked, is_anew=True))[0], is_tolerant=True)
+        """UID → message, for current messages from a UID on. If there are none, contains the last message."""
+        command = commands.fetch(SequenceSet.parse(f"{max(1, uid)}:*"), items)
+        return await fetched((await self.in_mailbox(name, command, is_anew=True))[0], is_tolerant=True)
 
     async def begin_fetch(self, uids: SequenceSet, items: Sequence[str | BodySection]) -> Exchange:
-        """Send a UID FETCH in the selected mailbox, to be settled later: so the next batch is on its way meanwhile."""
+        """Send a UID FETCH in the selected mailbox without waiting, so that batches can be pipelined."""
         exchange = self._exchange(commands.fetch(uids, items))
         exchange.timeout_seconds = self.fetch_seconds
         await self.protocol.submit(exchange)
@@ -302,19 +301,19 @@ class Session:
     # ---- idling
 
     async def begin_idle(self, seconds: float) -> Exchange:
-        """IDLE, for so many seconds at most once it has begun. What comes goes to `on_untagged`. ServerRefused."""
+        """Begin IDLE for at most `seconds`. Responses go to `on_untagged`. Raises ServerRefused."""
         exchange = self._exchange(commands.idle(), take_all)
         await self.protocol.submit(exchange)
         if await self.protocol.go_ahead(exchange) is None:
             completion = await self.protocol.settle(exchange)
             if completion.status != "OK":
                 raise ServerRefused(origin=completion.origin)
-        if not exchange.is_done:  # some servers end it at once
+        if not exchange.is_done:  # some servers end IDLE at once
             self.protocol.deadlines.renew(exchange, seconds)
         return exchange
 
     async def end_idle(self, exchange: Exchange) -> None:
-        """DONE, unless the server has ended it by itself. Raises Unreachable; TimedOut for a server that is silent."""
+        """Send DONE unless the server has ended IDLE. Raises Unreachable; TimedOut without a response."""
         if not exchange.is_done:
             self.protocol.send(b"DONE")
             self.protocol.deadlines.renew(exchange, IDLE_END_SECONDS)
@@ -323,8 +322,8 @@ class Session:
     # ---- searching
 
     async def search(self, name: str, key: SearchKey) -> SequenceSet:
-        """The UIDs of a mailbox, as it is now, that match: ESEARCH, whose answer is a set, else SEARCH."""
+        """UIDs of current messages that match a key, by ESEARCH (which returns a set), else by SEARCH."""
         returning = ["ALL"] if "ESEARCH" in self.protocol.offered or self.has("IMAP4REV2") else None
-        asked = commands.search(key, returning=returning, is_utf8=self.is_utf8)
-        told = await self.parsed_numbers((await self.in_mailbox(name, asked, is_anew=True))[0])
-        return await uids_found(told)
+        command = commands.search(key, returning=returning, is_utf8=self.is_utf8)
+        responses = await self.parsed_numbers((await self.in_mailbox(name, command, is_anew=True))[0])
+        return await uids_found(responses)

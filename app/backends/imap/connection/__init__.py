@@ -1,8 +1,8 @@
 """One IMAP connection, on aioimaplib, which nothing outside this package imports.
 
 `opening` connects and logs in; `protocol` receives and sends, over a `wire` that may be plain, in TLS or compressed.
-`exchange` is a command on its way, `waiting` those that have not ended, `answers` what comes back, `lines` what a
-server says to the connection itself.
+`exchange` is a command in progress, `waiting` the commands that have not ended, `answers` their results, and `lines`
+parses lines about the connection itself.
 """
 
 from app.backends.endpoint import Endpoint

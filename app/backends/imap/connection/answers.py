@@ -1,4 +1,4 @@
-"""What comes back over an IMAP connection: how a command ended, and where its large literals go."""
+"""Results of IMAP commands: completions, and sinks for large literals."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.wire.imap.framing import Response, StreamedLiteral
 HIGH_WATER_BYTES = 512 * 1024
 LOW_WATER_BYTES = 128 * 1024
 MAX_COLLECTED_BYTES = 16 * 1024 * 1024
-"""Large literals of one response that are kept in memory."""
+"""Bytes of large literals of one response that are kept in memory."""
 _SHOWN_CHARS = 300
 REST_SECONDS = 30.0
-"""For so long a server that has had enough of an account is left alone at least."""
-_ENOUGH = re.compile(
+"""Shortest time without requests after a server throttled an account."""
+_THROTTLING = re.compile(
     rb"too many (?:simultaneous |concurrent )?connections|exceeded command or bandwidth limits"  # Gmail
     rb"|maximum number of connections from user"  # Dovecot
     rb"|server unavailable\. \d+|user is authenticated but not connected"  # Microsoft 365
@@ -31,14 +31,14 @@ _ENOUGH = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a command ended: `status` OK, NO or BAD, the text after it, and the untagged responses that were kept."""
+    """The completion of a command: `status` OK, NO or BAD, the text after it, and the kept untagged responses."""
 
     status: str
     text: bytes
     responses: Sequence[Response]
 
     def check(self) -> Completion:
-        """Itself when OK. Raises Throttled or ServerRefused for NO, ServerProtocolError for BAD."""
+        """Return self if OK. Raises Throttled or ServerRefused for NO, ServerProtocolError for BAD."""
         if self.status == "OK":
             return self
         if self.is_throttling:
@@ -48,14 +48,14 @@ class Completion:
 
     @property
     def is_throttling(self) -> bool:
-        """Whether the server refuses since it has had enough of the account.
+        """Whether the server throttles the account.
 
-        Gmail says so under several codes, one of them that of a full mailbox; Dovecot and others say it of connections;
-        Microsoft 365 answers BAD to a login that it took.
+        Gmail uses several codes, among them that of a full mailbox; Dovecot and others limit connections; Microsoft 365
+        returns BAD after an accepted login.
         """
         if self.status == "OK":
             return False
-        return (self.code is not None and self.code.name == "THROTTLED") or is_enough(self.text)
+        return (self.code is not None and self.code.name == "THROTTLED") or is_throttling(self.text)
 
     def throttled(self) -> Throttled:
         return throttled(self.origin)
@@ -67,38 +67,38 @@ class Completion:
 
     @property
     def origin(self) -> OriginAnswer:
-        """The answer as an error shows it: one printable line of bounded length."""
+        """The status line for an error: one printable line of bounded length."""
         return shown(f"{self.status} ".encode() + self.text)
 
 
-def is_enough(text: bytes) -> bool:
-    """Whether a status text says that the server has had enough of the account."""
-    return _ENOUGH.search(text) is not None
+def is_throttling(text: bytes) -> bool:
+    """Whether a status text means that the server throttles the account."""
+    return _THROTTLING.search(text) is not None
 
 
 def throttled(origin: OriginAnswer) -> Throttled:
-    return Throttled("The mail server has had enough of this account for now", origin, REST_SECONDS)
+    return Throttled("The mail server limits this account at the moment", origin, REST_SECONDS)
 
 
 def shown(text: bytes) -> OriginAnswer:
-    """A status text as an error shows it: one printable line of bounded length."""
+    """A status text for an error: one printable line of bounded length."""
     line = text[: _SHOWN_CHARS + 4].decode("utf-8", "replace")
     return OriginAnswer("imap", "".join(character for character in line if character.isprintable()))
 
 
 class LiteralSink(Protocol):
-    """Where large literals of a command's answer go, in order."""
+    """Receives the large literals of a command's responses, in order."""
 
     def start(self, literal: StreamedLiteral, /) -> None: ...
 
     def write(self, data: bytes) -> None: ...
 
     def fill(self, response: Response) -> Response:
-        """The response, with what this sink kept in its place."""
+        """The response, with the literals that this sink kept."""
         ...
 
     def close(self) -> None:
-        """The command has ended, well or not."""
+        """The command has ended, successfully or not."""
         ...
 
 
@@ -114,7 +114,7 @@ class Collector:
     def start(self, literal: StreamedLiteral) -> None:
         self._size_bytes += literal.size_bytes
         if self._size_bytes > MAX_COLLECTED_BYTES:
-            raise ServerProtocolError("The server sends a literal that is too large here")
+            raise ServerProtocolError("The server sends a literal that is too large")
         self._kept[literal.number] = bytearray()
 
     def write(self, data: bytes) -> None:
@@ -132,8 +132,8 @@ class Collector:
         self._kept.clear()
 
 
-class Ground:
-    """A sink that keeps nothing."""
+class DiscardingSink:
+    """A sink that discards everything."""
 
     __slots__ = ()
 
@@ -148,14 +148,14 @@ class Ground:
 
 
 class LiteralStream:
-    """A sink that is read as it fills. Holds about HIGH_WATER_BYTES: beyond, the connection stops reading."""
+    """A sink that is read while it fills. Above HIGH_WATER_BYTES the connection stops reading."""
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pause, self._resume = pause, resume
         self._chunks: deque[bytes] = deque()
         self.held_bytes = 0
         self._is_paused = self._is_closed = False
-        self._news = asyncio.Event()
+        self._has_data = asyncio.Event()
         self.is_started = False
 
     def start(self, _literal: StreamedLiteral, /) -> None:
@@ -164,7 +164,7 @@ class LiteralStream:
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
         self.held_bytes += len(data)
-        self._news.set()
+        self._has_data.set()
         if self.held_bytes > HIGH_WATER_BYTES and not self._is_paused:
             self._is_paused = True
             self._pause()
@@ -174,16 +174,16 @@ class LiteralStream:
 
     def close(self) -> None:
         self._is_closed = True
-        self._news.set()
+        self._has_data.set()
 
     def release(self) -> None:
-        """Nobody reads any more: let the connection go on."""
+        """Discard the content, so that the connection can continue reading."""
         self._chunks.clear()
         self.held_bytes = 0
         self._resume_when_low()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The chunks in order until the command has ended; how it ended is to be asked of the command."""
+        """The chunks in order until the command has ended. The caller checks the command's completion."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
@@ -192,8 +192,8 @@ class LiteralStream:
                 yield chunk
             if self._is_closed:
                 return
-            self._news.clear()
-            await self._news.wait()
+            self._has_data.clear()
+            await self._has_data.wait()
 
     def _resume_when_low(self) -> None:
         if self._is_paused and self.held_bytes <= LOW_WATER_BYTES:

@@ -1,7 +1,7 @@
 """COMPRESS=DEFLATE (RFC 4978): a layer between the transport and the protocol, bounded against bombs.
 
-What a small read inflates to may be a thousand times larger. So it is handed on in pieces, no more than TURN_BYTES of
-them before others get their turn and none while the protocol has paused, and meanwhile nothing more is read.
+Inflated data may be a thousand times larger than the compressed data. It is passed on in pieces, at most TURN_BYTES per
+turn of the event loop and none while the protocol has paused reading; meanwhile nothing more is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PIECE_BYTES = 64 * 1024
 TURN_BYTES = 1024 * 1024
 _RAW_WINDOW = -15
 _SMALL_RAW_WINDOW, _SMALL_MEMORY = -12, 4
-"""Commands are short: 16 KiB of memory do, where zlib's own choice takes 256."""
+"""Commands are short: 16 KiB of memory suffice, instead of zlib's default of 256 KiB."""
 
 
 class Receiver(Protocol):
@@ -36,7 +36,7 @@ class Receiver(Protocol):
 class DeflateLayer(asyncio.Transport, asyncio.Protocol):
     """The transport of the protocol above, and the protocol of the transport below.
 
-    `compressed` is what was read already of the compressed stream.
+    `compressed` are bytes of the compressed stream that were already read.
     """
 
     def __init__(self, wire: asyncio.Transport, above: Receiver, compressed: bytes = b"") -> None:
@@ -55,7 +55,7 @@ class DeflateLayer(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._compressed += data
-        self._pump()
+        self._inflate_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
@@ -94,8 +94,8 @@ class DeflateLayer(asyncio.Transport, asyncio.Protocol):
 
     # ---- inflating
 
-    def _pump(self) -> None:
-        """Hand on one turn's pieces; read on when all is handed on."""
+    def _inflate_turn(self) -> None:
+        """Pass on the pieces of one turn; resume reading when all are passed on."""
         self._next_turn = None
         inflated = 0
         while not self._is_paused and not self._is_over:
@@ -125,12 +125,12 @@ class DeflateLayer(asyncio.Transport, asyncio.Protocol):
         self._above.drop(ServerProtocolError("The server's compressed stream is broken"))
 
     def _schedule(self) -> None:
-        """Go on in the next turn of the loop, and take nothing more in until then."""
+        """Continue in the next turn of the event loop, and pause reading until then."""
         if self._next_turn is None and not self._is_over:
             self._is_holding = True
             if not self._wire.is_closing():
                 self._wire.pause_reading()
-            self._next_turn = asyncio.get_running_loop().call_soon(self._pump)
+            self._next_turn = asyncio.get_running_loop().call_soon(self._inflate_turn)
 
     def _read_on(self) -> None:
         if self._is_holding and not self._is_over:

@@ -1,4 +1,4 @@
-"""A command on its way: aioimaplib's command object with an answer of its own and an end that cannot be missed."""
+"""A command in progress: aioimaplib's command object with our own completion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from aioimaplib import aioimaplib as stock
 
-from app.backends.imap.connection.answers import Collector, Completion, Ground, LiteralSink
+from app.backends.imap.connection.answers import Collector, Completion, DiscardingSink, LiteralSink
 from app.errors import MailServerError, ServerProtocolError
 from app.wire.imap.encode import Command
 from app.wire.imap.framing import Response
@@ -17,7 +17,7 @@ COMMAND_TIMEOUT_SECONDS = 60.0
 MAX_RESPONSES = 2_000_000
 """Responses to one command."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""What is kept of them for its completion, with what each costs beside its own bytes."""
+"""Bytes of responses kept for a completion, including RESPONSE_BYTES of overhead for each."""
 RESPONSE_BYTES = 200
 
 
@@ -33,11 +33,11 @@ _ANSWERS = {
     "NAMESPACE": frozenset({b"NAMESPACE"}),
     "GETQUOTAROOT": frozenset({b"QUOTAROOT", b"QUOTA"}),
 }
-"""The untagged responses that a command asks for, by its name."""
+"""The untagged responses that a command requests, by its name."""
 
 
 Take = Callable[[Response], bool]
-"""Whether a response was dealt with, so that it need not be kept."""
+"""Handles a response; returns True if it need not be kept."""
 
 
 def take_all(_response: Response) -> bool:
@@ -49,7 +49,7 @@ def _take_none(_response: Response) -> bool:
 
 
 def kept_bytes(response: Response) -> int:
-    """What a response takes that is kept."""
+    """Memory that a kept response takes."""
     return RESPONSE_BYTES + sum([len(part) for part in response.parts if isinstance(part, bytes)])
 
 
@@ -59,14 +59,14 @@ _FLAGS_OF = re.compile(
     % (_MODSEQ, _MODSEQ, _MODSEQ),
     re.IGNORECASE,
 )
-"""A response that tells a message's flags alone."""
+"""A response with only a message's flags."""
 
 
 class Exchange(stock.Command):
-    """A command on its way: what came for it so far, and how it ended.
+    """A command in progress, with its responses and completion.
 
-    `content` gives the bytes of a literal that the command holds without its data. `take` gets the untagged responses
-    as they come; those of which it says False are kept for the completion. `sink` gets the large literals.
+    `content` provides the data of the command's literal. `take` receives the untagged responses as they arrive; those
+    for which it returns False are kept for the completion. `sink` receives the large literals.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Exchange(stock.Command):
         self.expects = _ANSWERS.get(command.name, frozenset())
 
     async def wait(self) -> None:
-        """Return when the command has ended. Raises MailServerError when the connection ended first."""
+        """Wait for the end of the command. Raises MailServerError if the connection ends first."""
         await super().wait()
         if self._error is not None:
             raise self._error
@@ -112,33 +112,33 @@ class Exchange(stock.Command):
         return Completion(result, lines[-1], self._kept)
 
     def take(self, response: Response) -> None:
-        """Keep an untagged response. Raises ServerProtocolError for a flood."""
+        """Handle an untagged response. Raises ServerProtocolError if there are too many."""
         self._taken += 1
         if self._taken > MAX_RESPONSES:
-            raise ServerProtocolError("The server answers one command without end")
-        if not self._take(response) and not self._is_news(response):
+            raise ServerProtocolError("The server sends too many responses to one command")
+        if not self._take(response) and not self._is_unsolicited_flags(response):
             self._keep(response)
 
-    def _is_news(self, response: Response) -> bool:
-        """Whether it tells nothing but the flags of a message that this command does not ask about.
+    def _is_unsolicited_flags(self, response: Response) -> bool:
+        """Whether a response only has flags of a message that this command did not request.
 
-        They come under any command: as many as there are messages, when another client changes them all. A watch
-        reads them, or the next read of changes.
+        They may arrive during any command, one per message when another client changes them all. The watch, or the next
+        read of changes, handles them.
         """
-        told = _FLAGS_OF.fullmatch(response.text)
+        match = _FLAGS_OF.fullmatch(response.text)
         uids = self.command.uids
-        return told is not None and not uids.from_last and int(told[1] or told[2] or 0) not in uids
+        return match is not None and not uids.from_last and int(match[1] or match[2] or 0) not in uids
 
     def _keep(self, response: Response) -> None:
         self._kept.append(response)
         self._kept_bytes += kept_bytes(response)
         if self._kept_bytes > MAX_KEPT_BYTES:
-            raise ServerProtocolError("The server answers one command with more than can be kept")
+            raise ServerProtocolError("The server sends too much data in response to one command")
 
     def abandon(self) -> None:
-        """Nobody waits any more. The command keeps its tag, and what still comes for it falls to the ground."""
+        """Stop waiting for the command. Its tag stays in use, and further responses are discarded."""
         self.sink.close()
-        self._kept, self.sink = [], Ground()
+        self._kept, self.sink = [], DiscardingSink()
         self._take = take_all
 
     def close(self, line: bytes, result: str) -> None:
@@ -151,7 +151,7 @@ class Exchange(stock.Command):
             self.on_end()
 
     def fail(self, error: MailServerError) -> None:
-        """End the command by an error; by one of its own, since each waiting task raises it."""
+        """End the command by a copy of an error, because each waiting task raises its own."""
         self._error = type(error)(error.detail, error.origin)
         self._error.__cause__ = error
         self.close(b"", "BAD")

@@ -1,4 +1,4 @@
-"""How an IMAP connection begins: connect, TLS, greeting, login."""
+"""Opens IMAP connections: connect, TLS, greeting, login."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGIN_TIMEOUT_SECONDS = 20.0
 
 
 class ImapClient(stock.IMAP4):
-    """The client that connects: to a checked address, in our protocol, naming the host that the certificate must."""
+    """Connects to a checked address with our protocol, and verifies the certificate for the host name."""
 
     def __init__(self, endpoint: Endpoint, address: str, timeout_seconds: float) -> None:
         self._endpoint = endpoint
@@ -64,7 +64,7 @@ class ImapClient(stock.IMAP4):
 
     @override
     async def wait_hello_from_server(self) -> None:
-        """Raises TimeoutError. The stock one waits by `wait_for`, which in Python 3.11 may swallow a cancellation."""
+        """Raises TimeoutError. aioimaplib uses `wait_for`, which in Python 3.11 may swallow a cancellation."""
         async with asyncio.timeout(self.timeout):
             await self._wait_connection_and_hello()
 
@@ -96,7 +96,7 @@ async def open_connection(endpoint: Endpoint, credential: Credential) -> ImapPro
 
 
 async def _connect(endpoint: Endpoint) -> ImapProtocol:
-    """The first address that answers. A certificate that is refused ends it at once: the next has no better one."""
+    """Connect to the first address that responds. An invalid certificate fails at once: no other address is tried."""
     error: MailServerError = Unreachable()
     for address in endpoint.addresses:
         client = ImapClient(endpoint, address, CONNECT_TIMEOUT_SECONDS)
@@ -116,9 +116,9 @@ async def _connect(endpoint: Endpoint) -> ImapProtocol:
 
 
 async def _start_tls(protocol: ImapProtocol, endpoint: Endpoint) -> None:
-    """Never falls back to plaintext; a server that is logged in before TLS is not to be trusted (RFC 8314 §5)."""
+    """Start TLS. Never falls back to plaintext, and refuses PREAUTH before TLS (RFC 8314 §5)."""
     if protocol.state == AUTH:
-        raise ServerProtocolError("The server greets as logged in, before STARTTLS")
+        raise ServerProtocolError("The server sent PREAUTH before STARTTLS")
     exchange = Exchange(commands.starttls(), protocol.new_tag())
     await protocol.submit(exchange)
     (await protocol.settle(exchange)).check()
@@ -149,17 +149,16 @@ async def _ask_capabilities(protocol: ImapProtocol) -> None:
 
 
 def _login_error(completion: Completion) -> MailServerError:
-    """A server that cannot check the password now has not refused it (RFC 5530 §3, UNAVAILABLE); nor one that has
-    enough connections."""
+    """The error for a failed login. UNAVAILABLE (RFC 5530 §3) and throttling do not mean that the password is wrong."""
     if completion.is_throttling:
         return completion.throttled()
     if completion.code is not None and completion.code.name == "UNAVAILABLE":
-        return Unreachable("The mail server cannot check logins now", completion.origin)
+        return Unreachable("The mail server cannot check logins at the moment", completion.origin)
     return LoginRefused(origin=completion.origin)
 
 
 async def _authenticate(protocol: ImapProtocol, credential: Credential, capabilities: frozenset[str]) -> Completion:
-    """The best mechanism that is offered, else LOGIN; LOGIN too where the server cannot do what it offers (BAD)."""
+    """Log in with the best offered mechanism, else LOGIN; also LOGIN after BAD, if the mechanism does not work."""
     offered = {name[5:] for name in capabilities if name.startswith("AUTH=")}
     can_log_in = not (credential.is_token or "LOGINDISABLED" in capabilities)
     mechanism = choose(credential, offered)
@@ -168,7 +167,7 @@ async def _authenticate(protocol: ImapProtocol, credential: Credential, capabili
         if completion.status != "BAD" or completion.is_throttling or not can_log_in:
             return completion
     if not can_log_in:
-        raise LoginRefused("The mail server offers no way to log in with this credential on this connection")
+        raise LoginRefused("The mail server offers no login method for this credential on this connection")
     exchange = Exchange(commands.login(credential.username, credential.secret), protocol.new_tag())
     await protocol.submit(exchange)
     return await protocol.settle(exchange)
@@ -182,10 +181,10 @@ async def _run_mechanism(protocol: ImapProtocol, mechanism: Mechanism, *, can_se
     await protocol.submit(exchange)
     pending = initial if encoded is None else None
     while (challenge := await protocol.go_ahead(exchange)) is not None:
-        answer = pending if pending is not None else await _respond(mechanism, decode_challenge(challenge))
-        protocol.masker.add_response(answer)
+        response = pending if pending is not None else await _respond(mechanism, decode_challenge(challenge))
+        protocol.masker.add_response(response)
         pending = None
-        protocol.send(base64.b64encode(answer))
+        protocol.send(base64.b64encode(response))
     completion = await protocol.settle(exchange)
     if completion.status == "OK":
         mechanism.finish()

@@ -1,8 +1,8 @@
-"""The receive path and the pipelining of an IMAP connection, on aioimaplib's protocol object.
+"""Receives responses and pipelines commands of an IMAP connection, based on aioimaplib's protocol object.
 
-What aioimaplib does with bytes is replaced: commands are pipelined by tag, every answer goes to the oldest command
-that asks for its kind, large literals flow to a sink with back-pressure, and whatever breaks fails every waiting
-command at once. Only commands of our encoder leave. Nothing that was sent or received is ever logged.
+aioimaplib's parsing is replaced: commands are pipelined by tag, a response goes to the oldest command that requests its
+kind, large literals go to a sink with back-pressure, and an error fails every waiting command at once. Only commands of
+our encoder are sent. Nothing that was sent or received is logged.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from app.wire.imap.framing import (
 )
 
 MAX_UNSOLICITED = 200_000
-"""Responses between two commands."""
+"""Unsolicited responses between two commands."""
 CLOSE_TIMEOUT_SECONDS = 2.0
 
 NONAUTH, AUTH = stock.NONAUTH, stock.AUTH
 
 
 class ImapProtocol(stock.IMAP4ClientProtocol):
-    """The protocol object with a receive path that is linear in its input and bounded in memory.
+    """A protocol with linear-time parsing and bounded memory.
 
-    `on_untagged` hears each untagged response, asked for or not; `on_lost` are called once when it ended. A command
-    whose deadline passes ends the connection.
+    `on_untagged` receives each untagged response, solicited or not. The `on_lost` callbacks are called once, when the
+    connection ends. A command whose deadline passes ends the connection.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,7 +74,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._wire.attach(cast(asyncio.Transport, transport))
-        if self.lost is not None:  # nobody waited for the connection to be made
+        if self.lost is not None:  # dropped before the connection was made
             self._wire.abort()
 
     @override
@@ -83,11 +83,11 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self._wire.note_closed()
 
     async def wait_closed(self, timeout_seconds: float = CLOSE_TIMEOUT_SECONDS) -> None:
-        """Wait until the transport is closed; after so many seconds cut it off."""
+        """Wait until the transport is closed, and abort it after `timeout_seconds`."""
         await self._wire.wait_closed(timeout_seconds)
 
     def drop(self, error: MailServerError) -> None:
-        """End the connection now: every command that waits raises `error`. Does nothing the second time."""
+        """End the connection now: every waiting command raises `error`. Safe to call again."""
         if self.lost is None:
             self._wire.abort()
             self._lose(error)
@@ -102,26 +102,26 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self.greeting.exception()
         for callback in self.on_lost:
             callback()
-        self._tell_quiet()
+        self._call_on_quiet()
 
     def leave(self) -> None:
-        """Say LOGOUT and close without waiting for the answer."""
+        """Send LOGOUT and close without waiting for the response."""
         if self.lost is None:
             self._wire.close(f"{self.new_tag()} LOGOUT\r\n".encode())
             self._lose(Unreachable("The connection is closed"))
 
     def when_quiet(self, callback: Callable[[], object]) -> None:
-        """Call back once when no command waits any more, or the connection is lost."""
+        """Call `callback` once, when no command is in progress or the connection is lost."""
         self._on_quiet = callback
 
-    def _tell_quiet(self) -> None:
+    def _call_on_quiet(self) -> None:
         callback, self._on_quiet = self._on_quiet, None
         if callback is not None:
             callback()
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no command waits, so that another user can begin."""
+        """Whether no command is in progress, so that another caller can use the connection."""
         return self.lost is None and not self._waiting and not self._writing.locked()
 
     # ---- receiving
@@ -166,7 +166,11 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if word is None:
             raise ServerProtocolError("The server does not speak IMAP")
         if word == b"BYE":
-            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server accepts no connection now"))
+            self.drop(
+                lines.goodbye(
+                    self.masker.mask_bytes(response.text), "The mail server does not accept connections at the moment"
+                )
+            )
             return
         self.state = stock.AUTH if word == b"PREAUTH" else stock.NONAUTH
         self._learn_capabilities(response.text)
@@ -183,34 +187,34 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if self.on_untagged is not None:
             self.on_untagged(response)
         if lines.is_goodbye(response.text):
-            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server said goodbye"))
+            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server closed the connection"))
 
     def _count_unsolicited(self) -> None:
         self._unsolicited += 1
         if self._unsolicited > MAX_UNSOLICITED:
-            raise ServerProtocolError("The server sends without end what nobody asked for")
+            raise ServerProtocolError("The server sends too many unsolicited responses")
 
     def _response_done(self, line: bytes) -> None:
         ended = lines.tagged(line)
         exchange = self._waiting.get(ended[0]) if ended else None
         if ended is not None and ended[0].upper() == b"DONE":
-            self._count_unsolicited()  # our DONE crossed the server's own end of IDLE
+            self._count_unsolicited()  # our DONE crossed the server's completion of IDLE
             return
         if ended is None or exchange is None:
-            raise ServerProtocolError("The server answers a command that was not given")
+            raise ServerProtocolError("The server completed a command that was not sent")
         tag, status, text = ended
         self._learn_capabilities(text)
         if status == "OK":
-            self._change_form(exchange)
+            self._change_transport(exchange)
         else:
-            text, line = self.masker.mask_bytes(text), self.masker.mask_bytes(line)  # errors repeat it
+            text, line = self.masker.mask_bytes(text), self.masker.mask_bytes(line)  # errors quote it
         self._waiting.remove(tag)
         exchange.close(text, status)
         self._go_ahead.refuse(exchange)
         if (error := lines.cut_off(line)) is not None:
             self.drop(error)
         if not self._waiting:
-            self._tell_quiet()
+            self._call_on_quiet()
 
     def _learn_capabilities(self, text: bytes) -> None:
         offered = lines.capabilities(text)
@@ -222,7 +226,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         assert isinstance(first, bytes)
         self._literal_owner = self._waiting.owner(first)
         if self._literal_owner is None:
-            raise ServerProtocolError("The server sends a large literal that nobody asked for")
+            raise ServerProtocolError("The server sent a large literal that was not requested")
         self._literal_owner.sink.start(event.literal)
 
     def _receive_chunk(self, event: LiteralChunk) -> None:
@@ -241,31 +245,31 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     @override
     async def execute(self, command: stock.Command, scrub: str | None = None) -> stock.Response:
-        """Send a command and wait for its end; several may wait at once. The command must be an Exchange.
+        """Send a command, which must be an Exchange, and wait for its end. Several may be in progress.
 
         Raises Unreachable, TimedOut or ServerProtocolError when the connection ends first.
         """
         if not isinstance(command, Exchange):
-            raise TypeError("Only commands of our encoder leave: those of aioimaplib are not quoted")
+            raise TypeError("Only commands of our encoder are sent: aioimaplib does not quote arguments")
         await self.submit(command)
         await self.settle(command)
         return cast(stock.Response, command.response)
 
     async def submit(self, exchange: Exchange) -> None:
-        """Send a command without waiting for its end; returns when its last byte is written.
+        """Send a command. Returns when its last byte is written, without waiting for its end.
 
-        Who gives up amid a literal ends the connection: the server would take what follows for it.
+        Cancellation within a literal ends the connection: the server would read the next command as the literal.
         """
         async with self._writing:
             self._begin(exchange)
             try:
                 await self._sending.write(exchange, self.offered, self.recorder)
             except BaseException:
-                self.drop(Unreachable("A command was given up amid its literal"))
+                self.drop(Unreachable("A command was aborted within its literal"))
                 raise
 
     async def settle(self, exchange: Exchange) -> Completion:
-        """Wait for the end of a command that was submitted. When the caller gives up, the command is abandoned."""
+        """Wait for the end of a submitted command. On cancellation the command is abandoned."""
         try:
             await exchange.wait()
         except BaseException:
@@ -274,18 +278,18 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         return exchange.completion
 
     async def go_ahead(self, exchange: Exchange) -> bytes | None:
-        """The text of the server's next `+` for this command; None when the command ended instead."""
+        """The text of the next continuation request for this command; None if the command ended instead."""
         return await self._go_ahead.wait(exchange)
 
     @override
     def send(self, line: str | bytes, scrub: str | None = None) -> None:
-        """Write one line: an answer to a `+`, or DONE."""
+        """Write one line: a response to a continuation request, or DONE."""
         data = line.encode("ascii") if isinstance(line, str) else line
         tracing.imap_line_sent(self.recorder, data)
         self._wire.put(data + b"\r\n")
 
     def _continuation(self, line: bytes) -> None:
-        """A `+` that nobody waits for is passed over, but counted."""
+        """Pass on a continuation request. One that no command waits for is ignored, but counted."""
         if not self._go_ahead.give(line):
             self._count_unsolicited()
 
@@ -304,22 +308,22 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     # ---- TLS and compression
 
-    def _change_form(self, exchange: Exchange) -> None:
-        """What is read after the OK to STARTTLS is TLS, after that to COMPRESS is compressed."""
+    def _change_transport(self, exchange: Exchange) -> None:
+        """Switch to TLS after the OK to STARTTLS, and to compression after the OK to COMPRESS."""
         if exchange.ends_plaintext:
             self._end_plaintext()
         elif exchange.begins_compression:
             self._wire.compress(self, self._framer.take_unread())
 
     def _end_plaintext(self) -> None:
-        """What is read from here on must be TLS: bytes that came with the OK were put in by someone else."""
+        """Prepare for TLS. Plaintext after the OK was injected by an attacker."""
         if self._framer.unread_bytes:
             raise ServerProtocolError("Plaintext follows the server's OK to STARTTLS")
         self._wire.pause_reading()
         self.offered = frozenset()
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout_seconds: float) -> None:
-        """Go on in TLS after the OK to STARTTLS. Raises OSError (ssl.SSLError among them)."""
+        """Start TLS after the OK to STARTTLS. Raises OSError, including ssl.SSLError."""
         await self._wire.start_tls(self, context, host, timeout_seconds)
         if self.lost is not None:  # dropped during the handshake
             self._wire.abort()

@@ -1,4 +1,4 @@
-"""A command's bytes on their way out: its lines and literals, with a stop where the server must agree first."""
+"""Writes commands: lines and literals, waiting for continuation requests where necessary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 class Sending:
-    """Writes commands, one after another, each whole."""
+    """Writes commands one after another."""
 
     __slots__ = ("_deadlines", "_go_ahead", "_wire")
 
@@ -30,9 +30,9 @@ class Sending:
         self._deadlines = deadlines
 
     async def write(self, exchange: Exchange, offered: Collection[str], recorder: Recorder | None) -> None:
-        """Return when the last byte is written, or the command ended before. `offered`: the server's capabilities.
+        """Write a command, until its last byte or its end. `offered` are the server's capabilities.
 
-        Unreachable; InvalidRequest for content that is not as long as was said.
+        Raises Unreachable, and InvalidRequest if the content has another length than announced.
         """
         tag = exchange.tag.encode()
         segments = exchange.command.segments(tag, _literal_limit(offered))
@@ -56,7 +56,7 @@ class Sending:
             self._deadlines.count(exchange, len(chunk))
             await self._wire.drain()
         if left:
-            raise InvalidRequest("The content is not as long as was said")
+            raise InvalidRequest("The content does not have the announced length")
 
 
 def _literal_limit(offered: Collection[str]) -> int:

@@ -1,4 +1,4 @@
-"""The commands of a connection that have not ended, and the one that waits for the server's `+`."""
+"""The commands of a connection that have not ended, and the command that waits for a continuation request."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Waiting:
         del self._exchanges[tag]
 
     def owner(self, text: bytes) -> Exchange | None:
-        """Whose an untagged response is: the oldest command's that asks for this kind, else the oldest.
+        """The command that an untagged response belongs to: the oldest that requests its kind, else the oldest.
 
-        Servers begin commands in turn but need not end them so: Dovecot answers a FETCH before a NOOP ahead of it.
+        Servers may complete commands out of order: Dovecot completes a FETCH before an earlier NOOP.
         """
         waiting = self._exchanges.values()
         if len(waiting) > 1 and (name := lines.name(text)) is not None:
@@ -42,40 +42,40 @@ class Waiting:
         return next(iter(waiting), None)
 
     def fail(self, error: MailServerError) -> None:
-        """End all of them by an error."""
+        """End all commands by an error."""
         for exchange in self._exchanges.values():
             exchange.fail(error)
         self._exchanges.clear()
 
 
 class ContinuationWait:
-    """The server's `+`, for which one command at a time may wait."""
+    """Waits for a continuation request (`+`), for one command at a time."""
 
-    __slots__ = ("_coming", "_exchange")
+    __slots__ = ("_exchange", "_future")
 
     def __init__(self) -> None:
-        self._coming: asyncio.Future[bytes | None] | None = None
+        self._future: asyncio.Future[bytes | None] | None = None
         self._exchange: Exchange | None = None
 
     async def wait(self, exchange: Exchange) -> bytes | None:
-        """The text of the next `+`; None when the command ended instead."""
+        """The text of the next continuation request; None if the command ended instead."""
         if exchange.is_done:
             return None
-        self._coming, self._exchange = asyncio.get_running_loop().create_future(), exchange
+        self._future, self._exchange = asyncio.get_running_loop().create_future(), exchange
         try:
-            return await self._coming
+            return await self._future
         finally:
-            self._coming = self._exchange = None
+            self._future = self._exchange = None
 
     def give(self, text: bytes) -> bool:
-        """Hand on a `+`; False where nobody waits for one."""
-        if self._coming is None or self._coming.done():
+        """Pass on a continuation request; False if no command waits for one."""
+        if self._future is None or self._future.done():
             return False
-        self._coming.set_result(text)
+        self._future.set_result(text)
         return True
 
     def refuse(self, exchange: Exchange | None = None) -> None:
-        """No `+` comes any more, to this command (to whichever waits)."""
-        is_its = exchange is None or exchange is self._exchange
-        if is_its and self._coming is not None and not self._coming.done():
-            self._coming.set_result(None)
+        """End the wait of this command, or of any command if None: no continuation request follows."""
+        is_affected = exchange is None or exchange is self._exchange
+        if is_affected and self._future is not None and not self._future.done():
+            self._future.set_result(None)

@@ -1,4 +1,4 @@
-"""The transport of a connection, whatever form it has by now: plain, in TLS, compressed."""
+"""The transport of a connection, in plaintext, TLS or compressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEEPALIVE_SECONDS = 60
 
 
 class Wire:
-    """A transport that may have closed without saying so yet: uvloop takes any use of it for our fault."""
+    """Guards a transport that may have closed without notice: uvloop raises on any use of it."""
 
     __slots__ = ("_closed", "_may_write", "_transport")
 
@@ -24,7 +24,7 @@ class Wire:
         self._may_write.set()
 
     def attach(self, transport: asyncio.Transport) -> None:
-        """The connection is made."""
+        """Use the transport of a new connection."""
         self._transport = transport
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -34,21 +34,21 @@ class Wire:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
     def _open(self) -> asyncio.Transport | None:
-        """The transport, while it can be used."""
+        """The transport if it can be used, else None."""
         transport = self._transport
         return None if transport is None or transport.is_closing() else transport
 
     # ---- writing
 
     def put(self, data: bytes) -> None:
-        """Write. Raises Unreachable where the transport has closed."""
+        """Write. Raises Unreachable if the transport has closed."""
         transport = self._open()
         if transport is None:
             raise Unreachable("The connection to the mail server was lost")
         transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the transport takes more."""
+        """Wait until the transport accepts more data."""
         await self._may_write.wait()
 
     def pause_writing(self) -> None:
@@ -67,10 +67,10 @@ class Wire:
         if (transport := self._open()) is not None:
             transport.resume_reading()
 
-    # ---- form
+    # ---- TLS and compression
 
     def compress(self, above: Receiver, compressed: bytes) -> None:
-        """Go on compressed; these bytes were read already (RFC 4978)."""
+        """Start compression (RFC 4978). `compressed` are bytes that were already read."""
         assert self._transport is not None
         layer = DeflateLayer(self._transport, above, compressed)
         self._transport.set_protocol(layer)
@@ -79,7 +79,7 @@ class Wire:
     async def start_tls(
         self, above: asyncio.BaseProtocol, context: ssl.SSLContext, host: str, timeout_seconds: float
     ) -> None:
-        """Go on in TLS. Raises OSError (ssl.SSLError among them)."""
+        """Start TLS. Raises OSError, including ssl.SSLError."""
         assert self._transport is not None
         transport = await asyncio.get_running_loop().start_tls(
             self._transport, above, context, server_hostname=host, ssl_handshake_timeout=timeout_seconds
@@ -91,13 +91,13 @@ class Wire:
     # ---- the end
 
     def abort(self) -> None:
-        """Cut it off, and let who waits to write go on."""
+        """Abort the transport, and wake waiting writers."""
         if self._transport is not None:
             self._transport.abort()
         self._may_write.set()
 
     def close(self, last: bytes) -> None:
-        """Write this, as far as it can be, and close."""
+        """Write `last` if the transport is open, and close it."""
         if (transport := self._open()) is not None:
             transport.write(last)
         if self._transport is not None:
@@ -108,7 +108,7 @@ class Wire:
         self._closed.set()
 
     async def wait_closed(self, timeout_seconds: float) -> None:
-        """Wait until the transport is closed; after so many seconds cut it off."""
+        """Wait until the transport is closed, and abort it after `timeout_seconds`."""
         if self._transport is None:
             return
         try:

@@ -1,6 +1,6 @@
-"""How changes in every mailbox of an account are heard, by the best means that the server confirms.
+"""Watches all mailboxes of an account for changes, by the best means that the server supports.
 
-`watch` chooses the means and waits; `sweeping` polls where nothing is announced; `hearing` merges changes into signals.
+`watch` combines `inbox`, `other_mailboxes` and `sweeping`; `pending_changes` merges changes into signals.
 """
 
 from app.backends.imap.watching.watch import ImapWatch

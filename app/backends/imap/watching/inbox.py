@@ -1,8 +1,8 @@
-"""INBOX, selected on a connection of its own: by IDLE (RFC 2177), else by NOOP.
+"""Watches INBOX on a connection of its own, by IDLE (RFC 2177), else by NOOP.
 
-An IDLE goes on undisturbed as long as anything comes: Dovecot gathers the news of 0.5 s, counted from the first change
-after the last answer, and a new IDLE begins a new count. A connection that died without a word is found within two
-minutes: after 60 to 90 s of silence DONE is sent, and answered within 30 s or the watch ends.
+An IDLE continues while responses arrive: Dovecot collects changes for 0.5 s from the first change after its last
+response, and a new IDLE restarts that time. A dead connection is detected within two minutes: after 60 to 90 s without
+a response DONE is sent, and the watch ends unless the server responds within 30 s.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from app.mail.backoff import spread
 from app.wire.imap import commands
 
 SILENCE_SECONDS = 60.0
-"""And up to half as long again, before we make sure that the connection is alive."""
+"""After this time without responses, plus up to 50 % jitter, the connection is probed."""
 POLL_SECONDS = 4.5
 IDLE_SECONDS = 1500.0
-"""After so long an IDLE is ended though the server talks: it may end one after 30 min (RFC 2177)."""
+"""After this time an IDLE is restarted even if responses arrive: servers may end it after 30 min (RFC 2177)."""
 IDLE_DEADLINE_SECONDS = 1680.0
 SHORT_IDLE_SECONDS = 1.0
 SHORT_IDLES = 5
-"""So many IDLEs in a row that the server ended within so short a time: it does not let us wait."""
+"""After this many IDLEs in a row that the server ended within SHORT_IDLE_SECONDS, NOOP is used instead."""
 
 
 class InboxWatch:
-    """The first connection of a watch. It sweeps too while `sweeping.is_elsewhere` is False.
+    """The first connection of a watch. It also sweeps while `sweeping.is_elsewhere` is False.
 
-    `take_over` is asked before each sweep whether the second connection sweeps from now on.
+    `take_over` is called before each sweep. It returns whether the second connection sweeps from now on.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class InboxWatch:
         self._short_idles = 0
         self._woken = asyncio.Event()
         self._idle_until = math.inf
-        self.be_alive()
+        self.note_response()
         session.on_closed(self.wake)
 
     def wake(self) -> None:
-        """Let it look whether something is due."""
+        """Check now whether something is due."""
         self._woken.set()
 
     def renew(self) -> None:
@@ -65,8 +65,8 @@ class InboxWatch:
         self._probe_at = 0.0
         self.wake()
 
-    def be_alive(self) -> None:
-        """The server said something."""
+    def note_response(self) -> None:
+        """Record that the server sent a response."""
         self._probe_at = self._clock() + spread(SILENCE_SECONDS)
 
     def raise_if_lost(self) -> None:
@@ -75,7 +75,7 @@ class InboxWatch:
             raise type(lost)(lost.detail, lost.origin)
 
     async def run(self) -> None:
-        """Hear INBOX for ever. Raises MailServerError."""
+        """Watch INBOX forever. Raises MailServerError."""
         while True:
             self.raise_if_lost()
             if self._sweep_at <= self._clock() and not self._take_over():
@@ -90,7 +90,7 @@ class InboxWatch:
         return math.inf if self._sweeping.is_elsewhere else self._sweeping.next_at
 
     async def _listen(self) -> None:
-        """Wait for announcements, until something else is due."""
+        """Wait for responses until something else is due."""
         self._woken.clear()
         if self.mode is not SyncMode.POLL:
             await self._start_idle()
@@ -105,11 +105,11 @@ class InboxWatch:
                 await self._session.run(commands.noop())
 
     async def _probe(self) -> None:
-        """Make sure that the connection is alive. Raises TimedOut."""
+        """Check that the connection is alive. Raises TimedOut."""
         if self._idling is None:
             await self._session.run(commands.noop())
         await self._stop_idle()
-        self.be_alive()
+        self.note_response()
 
     async def _start_idle(self) -> None:
         if self._idling is not None and not self._idling.is_done:
@@ -128,7 +128,7 @@ class InboxWatch:
             self._idling.on_end = self._note_ended_idle
 
     def _note_ended_idle(self) -> None:
-        """The server ended an IDLE by itself. One that does so at once, again and again, is asked by NOOP."""
+        """Handle an IDLE that the server ended. After SHORT_IDLES short ones in a row, use NOOP."""
         self._short_idles = self._short_idles + 1 if self._clock() - self._idle_began < SHORT_IDLE_SECONDS else 0
         if self._short_idles >= SHORT_IDLES:
             self.mode = SyncMode.POLL

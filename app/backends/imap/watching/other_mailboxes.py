@@ -1,9 +1,9 @@
-"""The mailboxes beside INBOX, on a second connection that exists while somebody follows the account.
+"""Watches the mailboxes other than INBOX, on a second connection that exists while a subscriber follows the account.
 
-NOTIFY (RFC 5465), where the server has it, reports most changes at once. It may stop to do so, so the numbers of the
-mailboxes are asked for every few seconds as well. A change that a sweep finds, and that was not announced
-before the next sweep, shows that the server is deaf: NOTIFY is asked for again then, or IDLE. NOTIFY NONE goes first,
-since Dovecot 2.3 announces nothing for up to 30 s after a second NOTIFY SET alone.
+NOTIFY (RFC 5465), if the server supports it, reports most changes at once. It may stop doing so, so the STATUS of the
+mailboxes is requested every few seconds as well. A change that a sweep finds, and that is not announced before the next
+sweep, shows that announcements are missing: NOTIFY or IDLE is then restarted. NOTIFY NONE is sent first, because
+Dovecot 2.3 announces nothing for up to 30 s after a second NOTIFY SET alone.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ log = get_logger(__name__)
 
 EVENTS = ("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange")
 FOLLOWERS_SECONDS = 4.5
-"""How often we look whether somebody follows the account by now."""
+"""How often to check whether a subscriber follows the account."""
 RETRY_SECONDS = 60.0
-"""And up to half as long again, before a second connection is tried after one was refused or lost."""
+"""Wait, plus up to 50 % jitter, before a second connection is tried again after a refusal or loss."""
 MANY_MAILBOXES = 100
-"""Of up to so many the numbers are asked for together with NOTIFY; of more the sweeps ask in turn."""
+"""For up to this many mailboxes, NOTIFY also requests STATUS; for more, the sweeps do so in turn."""
 
 OpenSession = Callable[[], Awaitable[Session]]
 
 
 class OtherMailboxesWatch:
-    """The second connection of a watch, `is_told` while NOTIFY is in force there.
+    """The second connection of a watch. `is_notified` is True while NOTIFY is active there.
 
-    `attend` is given each new session before anything is asked there; `on_change` is called when this connection
-    takes over the sweeps or leaves them to the first, `on_deaf_inbox` when IDLE does not tell what happens in INBOX.
-    `open_session` None: there is never a second connection.
+    `attend` receives each new session before its first command. `on_change` is called when this connection takes over
+    the sweeps or returns them to the first, `on_deaf_inbox` when IDLE does not announce changes of INBOX. If
+    `open_session` is None, there is never a second connection.
     """
 
     def __init__(
         self,
         open_session: OpenSession | None,
-        hearing: PendingChanges,
+        pending: PendingChanges,
         sweeping: Sweeping,
         clock: Callable[[], float],
         is_followed: Callable[[], bool],
@@ -52,9 +52,9 @@ class OtherMailboxesWatch:
         on_change: Callable[[], None],
         on_deaf_inbox: Callable[[], None],
     ) -> None:
-        self.is_told = False
+        self.is_notified = False
         self._open_session = open_session
-        self._hearing = hearing
+        self._pending = pending
         self._sweeping = sweeping
         self._clock = clock
         self._is_followed = is_followed
@@ -64,25 +64,25 @@ class OtherMailboxesWatch:
         self._session: Session | None = None
         self._woken = asyncio.Event()
         self._retry_at = 0.0
-        self._untold: set[str] = set()
-        """Mailboxes where the sweeps found changes that nothing has told yet."""
+        self._unannounced: set[str] = set()
+        """Mailboxes with changes that a sweep found and that were not announced yet."""
 
     def wake(self) -> None:
-        """Let it look whether something is due."""
+        """Check now whether something is due."""
         self._woken.set()
 
-    def be_told(self) -> None:
-        """NOTIFY announced a change of a mailbox."""
-        self._untold &= {INBOX}
+    def note_announcement(self) -> None:
+        """Record that NOTIFY announced a change of a mailbox."""
+        self._unannounced &= {INBOX}
 
-    def be_told_of_inbox(self) -> None:
-        """IDLE announced a change of INBOX."""
-        self._untold.discard(INBOX)
+    def note_inbox_announcement(self) -> None:
+        """Record that IDLE announced a change of INBOX."""
+        self._unannounced.discard(INBOX)
 
     def take_over(self) -> bool:
-        """Whether this connection sweeps; one that is wanted and not open yet is opened first.
+        """Whether this connection sweeps. If it is wanted and not open yet, it will be opened.
 
-        The first connection would have to end its IDLE for a sweep.
+        Otherwise the first connection sweeps, and has to interrupt its IDLE.
         """
         if self._session is None and self._is_wanted():
             self._sweeping.is_elsewhere = True
@@ -90,7 +90,7 @@ class OtherMailboxesWatch:
         return self._sweeping.is_elsewhere
 
     async def run(self) -> None:
-        """Hear the mailboxes for ever, as far as a second connection can be had."""
+        """Watch the mailboxes forever, whenever a second connection can be opened."""
         while True:
             if self._session is None and self._is_wanted():
                 await self.open()
@@ -99,14 +99,14 @@ class OtherMailboxesWatch:
             await self._rest()
 
     async def open(self) -> None:
-        """Open the connection, or note when to try again."""
+        """Open the connection, or schedule the next attempt."""
         if self._open_session is None:
             return
         try:
             session = self._session = await self._open_session()
             session.on_closed(self.wake)
             self._attend(session)
-            self.is_told = await self._ask_notify(session)
+            self.is_notified = await self._ask_notify(session)
         except GatewayError as error:
             log.info("second_connection_failed", error=error.code)
             await self._leave()
@@ -119,10 +119,10 @@ class OtherMailboxesWatch:
         self._on_change()
 
     async def close(self) -> None:
-        """End the connection, if there is one. Safe to repeat."""
+        """Close the connection, if there is one. Safe to call again."""
         session, self._session = self._session, None
-        self.is_told = self._sweeping.is_elsewhere = False
-        self._untold.clear()
+        self.is_notified = self._sweeping.is_elsewhere = False
+        self._unannounced.clear()
         if session is not None:
             session.close()
             await session.protocol.wait_closed()
@@ -140,21 +140,21 @@ class OtherMailboxesWatch:
             await self._leave()
 
     async def _leave(self) -> None:
-        """Close, and leave the sweeps to the first connection."""
+        """Close the connection, and return the sweeps to the first one."""
         self._retry_at = self._clock() + spread(RETRY_SECONDS)
         await self.close()
         self._on_change()
 
     async def _sweep(self, session: Session) -> None:
-        is_deaf, is_inbox_deaf = bool(self._untold - {INBOX}), INBOX in self._untold
-        self._untold.clear()
-        self._untold |= await self._sweeping.sweep(session)
+        is_deaf, is_inbox_deaf = bool(self._unannounced - {INBOX}), INBOX in self._unannounced
+        self._unannounced.clear()
+        self._unannounced |= await self._sweeping.sweep(session)
         if is_inbox_deaf:
             log.info("idle_renewed")
             self._on_deaf_inbox()
-        if is_deaf and self.is_told:
+        if is_deaf and self.is_notified:
             log.info("notify_renewed")
-            self.is_told = await self._ask_notify(session, is_again=True)
+            self.is_notified = await self._ask_notify(session, is_again=True)
 
     async def _rest(self) -> None:
         seconds = drifting(FOLLOWERS_SECONDS)
@@ -173,24 +173,24 @@ class OtherMailboxesWatch:
     # ---- NOTIFY
 
     async def _ask_notify(self, session: Session, *, is_again: bool = False) -> bool:
-        """NOTIFY for all mailboxes with nothing selected; False where it isn't offered or is refused."""
+        """Request NOTIFY for all mailboxes, with no mailbox selected; False if it is not offered or refused."""
         if not session.has("NOTIFY"):
             return False
         if is_again:
             await session.run(notify(()))
         personal = EventGroup("personal", EVENTS)
         foreign = EventGroup(self._foreign_roots(session), EVENTS, with_children=True)
-        is_told = bool(foreign.mailboxes) and await self._notify(session, personal, foreign)
-        return is_told or await self._notify(session, personal)
+        is_notified = bool(foreign.mailboxes) and await self._notify(session, personal, foreign)
+        return is_notified or await self._notify(session, personal)
 
     async def _notify(self, session: Session, *groups: EventGroup) -> bool:
-        asked = notify(groups, with_status=len(self._hearing.known) <= MANY_MAILBOXES, is_utf8=session.is_utf8)
+        asked = notify(groups, with_status=len(self._pending.known) <= MANY_MAILBOXES, is_utf8=session.is_utf8)
         return (await session.run(asked))[0].status == "OK"
 
     def _foreign_roots(self, session: Session) -> list[str]:
-        """Where mailboxes that we know are shared or other people's: `personal` does not mean them (RFC 5465 §6.4)."""
+        """Roots of known shared and other users' mailboxes, which `personal` does not include (RFC 5465 §6.4)."""
         return [
             prefix.removesuffix(delimiter or "")
             for prefix, delimiter in session.foreign
-            if prefix and any(name.startswith(prefix) for name in self._hearing.known)
+            if prefix and any(name.startswith(prefix) for name in self._pending.known)
         ]

@@ -1,4 +1,4 @@
-"""What is known of an account's mailboxes, and what is news: merged into one signal until somebody takes it."""
+"""The known state of an account's mailboxes and their pending changes, merged into one signal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.wire.imap.responses import MailboxStatus
 
 INBOX = "INBOX"
 BUSY_MAILBOXES = 20
-"""How many of those that changed last are remembered."""
+"""How many of the most recently changed mailboxes are remembered."""
 FLAGS_SECONDS = 0.05
-"""Changes of flags come in bursts, our own among them: the first is signalled at once, later ones at this interval."""
+"""Flag changes arrive in bursts, including our own: the first is signalled at once, later ones at this interval."""
 
 
 class PendingChanges:
-    """The news of one watch. It never piles up: a mailbox is in it once, with its last numbers.
+    """The pending changes of one watch. They never pile up: each mailbox occurs once, with its last STATUS.
 
     `known` is the last known state of each mailbox, by name; `news` is set while there are changes to read.
     """
@@ -36,79 +36,79 @@ class PendingChanges:
         self._taken_at = 0.0
 
     def __len__(self) -> int:
-        """How many mailboxes are news."""
+        """Number of changed mailboxes."""
         return len(self._touched)
 
     @property
     def busy(self) -> list[str]:
-        """The mailboxes that changed last, longest ago first."""
+        """The most recently changed mailboxes, oldest first."""
         return [name for name in self._busy if name in self.known]
 
-    # ---- what is heard
+    # ---- recording changes
 
     def touch(self, name: str, *, is_urgent: bool = True) -> None:
-        """Something changed in a mailbox."""
+        """Record a change in a mailbox."""
         self._touched.add(name)
         self.news.set()
         if is_urgent:
             self._is_urgent.set()
 
-    def hear_new_mail(self) -> None:
-        """Messages came into INBOX."""
+    def note_new_mail(self) -> None:
+        """Record new mail in INBOX."""
         self._has_new_mail = True
         self.touch(INBOX)
 
-    def hear_flags(self, *, is_numbered: bool) -> None:
-        """Flags changed in INBOX; `is_numbered`: so did its HIGHESTMODSEQ."""
+    def note_flags(self, *, is_numbered: bool) -> None:
+        """Record changed flags in INBOX. `is_numbered`: its HIGHESTMODSEQ changed, too."""
         self._has_unnumbered_flags |= not is_numbered
         self.touch(INBOX)
 
-    def be_everywhere(self) -> None:
-        """Something changed, nobody knows where."""
+    def note_unknown_change(self) -> None:
+        """Record a change in an unknown mailbox."""
         self._is_everywhere = True
         self.wake()
 
     def wake(self) -> None:
-        """Let who waits look."""
+        """Wake the waiting task."""
         self.news.set()
         self._is_urgent.set()
 
-    def hear_status(self, response: MailboxStatus) -> bool:
-        """Take a mailbox's numbers; False if the mailbox is unknown."""
+    def note_status(self, response: MailboxStatus) -> bool:
+        """Record a mailbox's STATUS; False if the mailbox is unknown."""
         known = self.known.get(response.name)
         if known is not None:
             self.note(with_status(known, response))
         return known is not None
 
     def note(self, mailbox: OriginMailbox) -> None:
-        """Signal a mailbox that isn't as it was last heard."""
+        """Signal a mailbox if it differs from its last known state."""
         known = self.known.get(mailbox.origin_name)
         if known != mailbox:
             self.known[mailbox.origin_name] = mailbox
             self._status[mailbox.origin_name] = mailbox
             if known is not None:
-                self._be_busy(mailbox.origin_name)
+                self._note_busy(mailbox.origin_name)
             self.touch(mailbox.origin_name, is_urgent=known is None or not is_reflagged(known, mailbox))
 
     def compare(self, mailboxes: Sequence[OriginMailbox]) -> None:
-        """Take all mailboxes that there are."""
-        found = {mailbox.origin_name: mailbox for mailbox in mailboxes}
-        if found.keys() != self.known.keys():
-            self.be_everywhere()
+        """Compare the known mailboxes with a complete list, and signal the differences."""
+        listed = {mailbox.origin_name: mailbox for mailbox in mailboxes}
+        if listed.keys() != self.known.keys():
+            self.note_unknown_change()
         for mailbox in mailboxes:
             self.note(mailbox)
-        self.known = found
+        self.known = listed
 
-    def _be_busy(self, name: str) -> None:
+    def _note_busy(self, name: str) -> None:
         self._busy.pop(name, None)
         self._busy[name] = None
         if len(self._busy) > BUSY_MAILBOXES:
             del self._busy[next(iter(self._busy))]
 
-    # ---- what is announced
+    # ---- signals
 
     def take(self) -> Signal | None:
-        """What was heard since the last signal, None for nothing."""
+        """The changes since the last signal as a Signal, or None."""
         if not (self._touched or self._is_everywhere):
             return None
         names = frozenset() if self._is_everywhere else frozenset(self._touched)
@@ -121,7 +121,7 @@ class PendingChanges:
         return signal
 
     async def gather_flags(self) -> None:
-        """Where nothing but flags changed, right after the last signal: wait a moment for more of it."""
+        """If only flags changed, shortly after the last signal: wait a moment for more changes."""
         seconds = self._taken_at + FLAGS_SECONDS - self._clock()
         if seconds > 0 and self._touched and not self._is_urgent.is_set():
             with suppress(TimeoutError):
@@ -130,12 +130,12 @@ class PendingChanges:
 
 
 def is_reflagged(before: OriginMailbox, now: OriginMailbox) -> bool:
-    """Whether the same messages are there as before, and only their flags may differ."""
+    """Whether the messages are the same as before, and only their flags may differ."""
     return (before.uid_validity, before.uid_next, before.total) == (now.uid_validity, now.uid_next, now.total)
 
 
 def _origin_mailbox(mailbox: Mailbox) -> OriginMailbox:
-    """A mailbox as it is in the index, to be compared with what the origin says."""
+    """A mailbox of the index, for comparison with the mail server's."""
     return OriginMailbox(
         origin_name=mailbox.origin_name,
         path=mailbox.path,

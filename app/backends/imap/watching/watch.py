@@ -1,11 +1,11 @@
-"""The watch itself: what is heard on its connections becomes signals.
+"""The watch of an account: turns responses on its connections into signals.
 
-1. INBOX is selected on the first connection and heard by IDLE, without a break (`inbox`).
-2. While somebody follows the account, a second connection watches the other mailboxes (`elsewhere`): by NOTIFY where
-   the server has it, and by a sweep every few seconds in any case.
-3. Otherwise, and where the server lets in no second connection, the first connection sweeps between two IDLEs.
+1. INBOX is selected on the first connection and watched by IDLE without interruption (`inbox`).
+2. While a subscriber follows the account, a second connection watches the other mailboxes (`other_mailboxes`): by
+   NOTIFY if the server supports it, and always by a sweep every few seconds.
+3. Otherwise, and if the server accepts no second connection, the first connection sweeps between two IDLEs.
 
-So no change rests on one means alone: NOTIFY and IDLE both fall silent on servers that we know (docs/adr/0022).
+No change depends on a single mechanism: NOTIFY and IDLE both stop working on known servers (docs/adr/0022).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OpenSession = Callable[[], Awaitable[Session]]
 
 
 class ImapWatch:
-    """A running watch. Signals are merged while nobody takes them, so they never pile up."""
+    """A running watch. Signals that are not taken yet are merged, so they never pile up."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class ImapWatch:
         is_followed: Callable[[], bool],
         open_second: OpenSession | None,
     ) -> None:
-        self._hearing = PendingChanges(mailboxes, clock)
-        self._sweeping = Sweeping(self._hearing, clock, is_followed)
+        self._pending = PendingChanges(mailboxes, clock)
+        self._sweeping = Sweeping(self._pending, clock, is_followed)
         self._inbox = InboxWatch(session, self._sweeping, clock, self._take_over)
-        self._elsewhere = OtherMailboxesWatch(
+        self._others = OtherMailboxesWatch(
             None if not session.has("IDLE") else open_second,
-            self._hearing,
+            self._pending,
             self._sweeping,
             clock,
             is_followed,
@@ -60,7 +60,7 @@ class ImapWatch:
 
     @property
     def mode(self) -> SyncMode:
-        return SyncMode.NOTIFY if self._elsewhere.is_told else self._inbox.mode
+        return SyncMode.NOTIFY if self._others.is_notified else self._inbox.mode
 
     @classmethod
     async def start(
@@ -71,36 +71,36 @@ class ImapWatch:
         is_followed: Callable[[], bool] = lambda: True,
         open_second: OpenSession | None = None,
     ) -> ImapWatch:
-        """Begin. The session is the watch's own from now on. Raises MailServerError.
+        """Start a watch, which owns the session from now on. Raises MailServerError.
 
-        `open_second` opens the second connection; without it the first does all.
+        `open_second` opens the second connection; without it the first watches all mailboxes.
         """
         watch = cls(session, mailboxes, clock, is_followed, open_second)
-        session.on_closed(watch._hearing.wake)
+        session.on_closed(watch._pending.wake)
         await session.select(INBOX)
         if is_followed():
-            await watch._elsewhere.open()
+            await watch._others.open()
         return watch
 
     async def close(self) -> None:
-        await self._elsewhere.close()
+        await self._others.close()
         self._session.close()
         await self._session.protocol.wait_closed()
 
     def look(self) -> None:
-        """Do at once what is due by the clock, of which nothing else tells."""
+        """Check now whether something is due by the clock."""
         self._inbox.wake()
-        self._elsewhere.wake()
+        self._others.wake()
 
     async def signals(self) -> AsyncIterator[Signal]:
-        """Ends only by an error: Unreachable when the connection is lost."""
-        parts = [asyncio.create_task(part) for part in (self._inbox.run(), self._elsewhere.run())]
+        """Signals of changes, forever. Raises Unreachable when the connection is lost."""
+        parts = [asyncio.create_task(part) for part in (self._inbox.run(), self._others.run())]
         for part in parts:
-            part.add_done_callback(lambda _: self._hearing.wake())
+            part.add_done_callback(lambda _: self._pending.wake())
         try:
             while True:
                 await self._wait(parts)
-                if signal := self._hearing.take():
+                if signal := self._pending.take():
                     yield signal
         finally:
             for part in parts:
@@ -109,57 +109,57 @@ class ImapWatch:
             await self.close()
 
     async def _wait(self, parts: list[asyncio.Task[None]]) -> None:
-        """Wait until something was heard. Raises what ended one of the parts."""
+        """Wait for a change. Raises the error that ended one of the parts."""
         self.look()
-        await self._hearing.news.wait()
-        await self._hearing.gather_flags()
+        await self._pending.news.wait()
+        await self._pending.gather_flags()
         for part in parts:
             if part.done():
                 part.result()
         self._inbox.raise_if_lost()
-        self._hearing.news.clear()
+        self._pending.news.clear()
 
     def _take_over(self) -> bool:
-        return self._elsewhere.take_over()
+        return self._others.take_over()
 
-    # ---- what the server says
+    # ---- responses
 
     def _attend(self, session: Session) -> None:
-        """Read the announcements of a connection."""
+        """Receive the untagged responses of a connection."""
         session.protocol.on_untagged = partial(self._hear, session)
 
     def _hear(self, session: Session, response: Response) -> None:
-        """Take any untagged response, asked for or not."""
+        """Handle an untagged response, solicited or not."""
         if session is self._session:
-            self._inbox.be_alive()
+            self._inbox.note_response()
         try:
             if is_fetch(response):
                 is_numbered = not session.keeps_modseq or parse_fetch(response).modseq is not None
-                self._hearing.hear_flags(is_numbered=is_numbered)
-                self._elsewhere.be_told_of_inbox()
+                self._pending.note_flags(is_numbered=is_numbered)
+                self._others.note_inbox_announcement()
             else:
                 self._read(session, parse_response(response, is_utf8=session.is_utf8))
         except ServerProtocolError:
-            self._hearing.be_everywhere()
+            self._pending.note_unknown_change()
 
     def _read(self, session: Session, response: ServerResponse) -> None:
-        is_asked = self._sweeping.session is session
+        is_solicited = self._sweeping.session is session
         match response:
             case MailboxStatus():
-                if not is_asked:
-                    self._elsewhere.be_told()
-                if not self._hearing.hear_status(response) and not is_asked:
-                    self._hearing.be_everywhere()
-            case ListedMailbox() if not is_asked:
+                if not is_solicited:
+                    self._others.note_announcement()
+                if not self._pending.note_status(response) and not is_solicited:
+                    self._pending.note_unknown_change()
+            case ListedMailbox() if not is_solicited:
                 self._sweeping.hasten()
-                self._hearing.be_everywhere()
+                self._pending.note_unknown_change()
             case Exists() | Expunged() | Vanished():
-                self._elsewhere.be_told_of_inbox()
+                self._others.note_inbox_announcement()
                 if isinstance(response, Exists):
-                    self._hearing.hear_new_mail()
-                self._hearing.touch(INBOX)
+                    self._pending.note_new_mail()
+                self._pending.touch(INBOX)
             case Status(code=code) if code is not None and code.name == "NOTIFICATIONOVERFLOW":
-                self._elsewhere.is_told = False
-                self._hearing.be_everywhere()
+                self._others.is_notified = False
+                self._pending.note_unknown_change()
             case _:
                 pass
