@@ -26,7 +26,7 @@ _NEVER_LAST = ("links", "tickets", "raw")
 
 
 class Compressing:
-    """Sends a response, compressed where it is large and the client accepts gzip.
+    """Sends a response, compressed if it is large and the client accepts gzip.
 
     Every response that can be compressed has `Vary: Accept-Encoding`.
     """

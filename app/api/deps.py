@@ -261,7 +261,7 @@ class _TokenMaker(_AnyCaller):
 
 
 class _InstallAdmin(_AnyCaller):
-    """A server key that is not limited to some accounts."""
+    """A server key that is not limited to certain accounts."""
 
     def _check(self, caller: Caller) -> None:
         super()._check(caller)

@@ -61,7 +61,7 @@ def indexed_as_json(indexed: tuple[int, int] | None) -> dict[str, int] | None:
 
 
 def page_bytes(items: list[bytes], page: ListPage, state: str, filter_json: dict[str, Any] | None = None) -> bytes:
-    """Return a MessagePage or ThreadPage with serialised items; `shown` is the filter parsed from a search text."""
+    """Return a MessagePage or ThreadPage with serialised items; `filter_json` is the parsed search text."""
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "prev_cursor": page.prev_cursor,

@@ -110,7 +110,7 @@ class Edge:
             client_leaves.reset(token)
 
     async def _preflight(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Answer whether a web page may call (Fetch §4.8): a preflight has no token, so all tokens' origins count."""
+        """Answer a preflight (Fetch §4.8). It has no token, so the origins of all tokens are allowed."""
         services, origin = _services(scope), headers["origin"]
         known = services.tokens.origins
         if not await may_ask(origin, headers.get("host", ""), scope["path"], services.settings, known):

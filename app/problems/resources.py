@@ -121,7 +121,7 @@ ROWS = (
     ),
     Problem(
         code="state_expired",
-        title="This state can no longer be answered",
+        title="The state or cursor has expired",
         status=410,
         when="A cursor or state is older than the stored events, or a mailbox got a new UIDVALIDITY.",
         why="Events are stored for 7 days and deletions for 90. A new UIDVALIDITY makes all message numbers invalid.",

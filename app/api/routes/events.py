@@ -84,8 +84,8 @@ async def list_changes(
 ) -> ChangesAnswer:
     """List the changes since a state. While `has_more` is true, repeat the call with `new_state`.
 
-    If the answer is not known for some mailboxes, `state_expired` (410) has them in `mailbox_ids`. Repeat the call with
-    these in `except`, as long as there is more, and then list their messages again.
+    If Postgate no longer has the changes of some mailboxes, `state_expired` (410) lists them in `mailbox_ids`. Repeat
+    the call with these in `except` while `has_more` is true, and then list their messages again.
     """
     position = standing.since(since)
     await freshness.refresh(account_id)

@@ -52,7 +52,7 @@ async def list_mailboxes(
     limit: OptionalLimit = None,
     cursor: Cursor = None,
 ) -> Response:
-    """List the mailboxes that the token can see, sorted by path. Without `limit` the answer has all."""
+    """List the mailboxes that the token can see, sorted by path. Without `limit` the response has all."""
     await mailboxes.refresh(account_id)
     state = await standing.state()
     if is_unchanged(request, state):

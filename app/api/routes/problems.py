@@ -21,7 +21,7 @@ router = Router(prefix="/v1/problems", tags=["service"], dependencies=[PublicAcc
 
 
 class ProblemPage(AnswerModel):
-    """A kind of problem, explained."""
+    """The explanation of a kind of problem."""
 
     code: str
     title: str
@@ -30,7 +30,7 @@ class ProblemPage(AnswerModel):
     when: str = Field(description="When it is returned")
     why: str = Field(description="Why")
     what_to_do: str = Field(description="What a developer or operator can do")
-    fix: str | None = Field(description="The same in one sentence, as in problem answers")
+    fix: str | None = Field(description="The same in one sentence, as in problem responses")
 
 
 @router.get(

@@ -20,7 +20,7 @@ router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
     responses=problems(LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut),
 )
 async def get_quota(account_id: ReadableAccount, caller: CurrentCaller, quotas: QuotasService) -> Quotas:
-    """Get the limits of the account and its use of them, in bytes and in messages."""
+    """Get the quotas of the account: usage and limits, in bytes and in messages."""
     counted_by, quota_list = await quotas.of(account_id, caller)
     return Quotas(
         counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(quota) for quota in quota_list]

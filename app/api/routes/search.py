@@ -36,9 +36,9 @@ async def search_accounts(
     states: StatesService,
     count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
 ) -> Response:
-    """Find messages by a filter in all accounts of the token, or in the given ones, sorted together.
+    """Find messages by a filter in all accounts of the token, or in the given accounts, sorted together.
 
-    An account that does not answer within 4 seconds has `is_complete` false, and delays no other.
+    An account that does not answer within 4 seconds has `is_complete` false, and does not delay the others.
     """
     with parameters_in_body():
         order, view = search.order(count, is_forced=False), search.requested_view()

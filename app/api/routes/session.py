@@ -53,7 +53,7 @@ async def sign_in(request: Request, order: SignIn, once: Once, sessions: Session
     """Sign in with a mailbox's address and password.
 
     Mailboxes on other mail servers require the setting POSTGATE_SESSION_REMOTE: Postgate finds the servers by the
-    address and adds the account at the first sign-in. The password is checked at every request, also at repeated ones.
+    address and adds the account at the first sign-in. Every request checks the password, including a repeated request.
     """
     address = request.client.host if request.client else ""
     login = await sessions.verify(order.email, order.password.get_secret_value(), address)

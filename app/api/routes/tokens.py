@@ -46,7 +46,7 @@ async def list_tokens(
     responses=problems(NotPermitted, IdempotencyRunning, InvalidRequest),
 )
 async def create_token(caller: TokenMaker, order: CreateToken, once: Once, tokens: TokensService) -> Response:
-    """Create a token. Its secret is shown in this answer only.
+    """Create a token. Only this response has its secret.
 
     Requires the scope `admin`, or the token of a sign-in, which can create tokens for its own account. A new token
     cannot have more rights or a longer life than the token that creates it, and ends with that token.

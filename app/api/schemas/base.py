@@ -313,7 +313,7 @@ ProblemCode = TypeAliasType(
 
 
 class ProblemOrigin(AnswerModel):
-    """The answer of the mail server."""
+    """The response of the mail server."""
 
     protocol: str = Field(description="The protocol: imap, pop3 or smtp")
     response: str = Field(description="The response line")
@@ -341,11 +341,11 @@ class Problem(AnswerModel):
     retryable: bool = Field(description="Whether the same request may succeed later")
     fix: str | None = Field(None, description="What the caller can do, if anything")
     request_id: str = Field(description="The request, as in the header `Request-Id`")
-    origin: ProblemOrigin | None = Field(None, description="The answer of the mail server, if it caused the problem")
+    origin: ProblemOrigin | None = Field(None, description="The response of the mail server, if it caused the problem")
     errors: list[ProblemFault] = Field([], description="The errors of an invalid request; otherwise empty")
 
 
 class StateExpiredProblem(Problem):
-    """A state or cursor that can no longer be answered."""
+    """A state or cursor that has expired."""
 
     mailbox_ids: list[str] = Field(description="Mailboxes to list again; if it is empty, /changes has the difference")

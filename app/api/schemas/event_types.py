@@ -40,7 +40,7 @@ class CausedBy(AnswerModel):
 
 
 class AnyEventData(AnswerModel):
-    """Members of the data of every event. A token without `mail.read` gets the ids alone."""
+    """Members of the data of every event. A token without `mail.read` gets only the ids."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 

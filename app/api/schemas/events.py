@@ -31,7 +31,7 @@ class MovedMessage(AnswerModel):
 
 
 class RemovedMessage(AnswerModel):
-    """A deleted message. The caller may not have known it."""
+    """A deleted message, possibly one that the caller has never received."""
 
     id: str = Field(description="The message")
     reason: Literal["expunged", "moved", "merged"] = Field(
@@ -55,7 +55,7 @@ class ChangedMailboxes(AnswerModel):
 
 
 class ChangesAnswer(AnswerModel):
-    """The differences between the mail at `since` and now. Applying them twice has no effect."""
+    """The differences between the mail at `since` and now. Applying them again has no effect."""
 
     created: list[Message] = Field(description="New messages, in the requested view")
     updated: list[UpdatedMessage] = Field(description="Messages whose keywords or content changed")

@@ -74,7 +74,7 @@ Addresses = Annotated[list[GivenAddress], Field(max_length=ADDRESSES_LIMIT)]
 def _long_text(value: object) -> str:
     """A text of up to TEXT_LIMIT characters.
 
-    The validator of pydantic copies each text: 10 MB that are not ASCII hold the event loop for 45 ms.
+    Pydantic's own validator copies each text: 10 MB that are not ASCII would block the event loop for 45 ms.
     """
     if not isinstance(value, str):
         raise PydanticKnownError("string_type")

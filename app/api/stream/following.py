@@ -24,7 +24,7 @@ from app.services.following.states import States
 from app.services.following.subscriptions import Subscription
 
 OVERLOAD_EVENTS = 10_000
-"""A subscriber that is more events behind gets a `state` frame instead of the events."""
+"""A subscriber that is further behind gets a `state` frame instead of the events."""
 SLICE_EVENTS = 25
 """Events sent to one subscriber in one turn of the event loop."""
 RETRY_SECONDS = 2.0
@@ -97,7 +97,7 @@ class Following:
             except GatewayError as error:
                 if not error.is_retryable:
                     raise
-                await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries
+                await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter for the retries
                 for topic in topics:
                     self._listener.poke(topic)
 
@@ -213,7 +213,7 @@ class Following:
         return [(visible, group) for group in groups.values()]
 
     async def _report_overload(self, account_id: AccountId, last: Position, following: list[Subscription]) -> None:
-        """Send the newest state instead of the events before it."""
+        """Send the newest state instead of the events up to it."""
         await self._socket.send(StateFrame(states={account_id: self._states.issue(account_id, last)}))
         for subscription in following:
             subscription.positions[account_id] = max(last, subscription.positions[account_id])

@@ -1,4 +1,4 @@
-"""Finding messages by search criteria, for SEARCH, SORT and THREAD (RFC 9051 §6.4.4).
+"""Finds messages by search criteria, for SEARCH, SORT and THREAD (RFC 9051 §6.4.4).
 
 The full-text index is queried first, with the same comparison as for message text. Messages that are not in the index
 are read only if no other criterion decides.
@@ -36,7 +36,7 @@ CONTENTS_LIMIT_BYTES = 4 * 1024 * 1024
 """Bytes of message text held at a time, unless one message is larger."""
 SEARCH_SECONDS = 60.0
 READ_UNITS = 10
-"""Work (see `Pace`) of reading a message."""
+"""Work (see `Yielding`) of reading a message."""
 FEW = 10
 """Up to this number of messages, reading them is faster than querying the index."""
 TEXTS_LIMIT = 10

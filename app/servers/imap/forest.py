@@ -210,7 +210,7 @@ class Forest:
         return root if self._uids[root] else self._children[self._starts[root]]
 
     def _is_better(self, root: int, known: int) -> bool:
-        """Whether a root represents its subject better than the known root: dummies first, then no replies."""
+        """Whether a root should replace the known root of its subject: dummies first, then non-replies."""
         if not self._uids[known]:
             return False
         return not self._uids[root] or bool(self._answers[known] and not self._answers[root])

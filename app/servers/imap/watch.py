@@ -55,7 +55,7 @@ class Watch:
 
     @property
     def new_items(self) -> tuple[FetchItem, ...]:
-        """What to send for a new message in the selected mailbox in addition to its number."""
+        """Return the items to send for a new message in the selected mailbox, in addition to its number."""
         group = self._selected
         return group.new_items if group is not None and "MessageNew" in group.events else ()
 

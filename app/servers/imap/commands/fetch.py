@@ -28,7 +28,7 @@ from app.wire.imap.search import SavedResult
 from app.wire.imap.sets import SequenceSet
 
 RENDERED_UNITS = 500
-"""Work (see `Pace`) that is done on rows before yielding to the event loop."""
+"""Work (see `Yielding`) that is done on rows before yielding to the event loop."""
 STREAM_FROM_BYTES = 256 * 1024
 """Sections of this size and above are sent in pieces."""
 
@@ -100,7 +100,7 @@ class FetchPlan:
     sets_seen: bool
     sends_flags: bool
     units: int
-    """The work to render a typical row (see `Pace`)."""
+    """The work to render a typical row (see `Yielding`)."""
 
     large: tuple[str, ...]
     """The columns that may be large."""
