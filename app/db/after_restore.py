@@ -32,12 +32,12 @@ UID_VALIDITY_SPREAD = 1 << 20
 """Restores of one backup at the same time, on different machines, differ by a random part of this."""
 KEPT_HERE = ("embedded", "pop3")
 """Kinds of accounts whose mailboxes this installation numbers."""
-LOST_RESPONSE = "The database was restored from a backup: it may have been sent since the backup was made"
+LOST_RESPONSE = "The database was restored from a backup: the message may have been sent after the backup was made"
 _LOST_ANSWER = {
     "type": "/v1/problems/conflict",
-    "title": "It is not known whether this request took effect",
+    "title": "It is unknown whether this request took effect",
     "status": 409,
-    "detail": "The database was restored from a backup that was made while this request was carried out",
+    "detail": "The database was restored from a backup that was made while this request was running",
     "code": "conflict",
     "retryable": False,
     "origin": None,

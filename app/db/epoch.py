@@ -39,7 +39,7 @@ class DatabaseRestored(GatewayError):
     code = "database_restored"
 
     def __init__(self, why: str, fix: str = "run `postgate restore --in-place`") -> None:
-        super().__init__(f"The database was put back from a copy ({why}): {fix}")
+        super().__init__(f"The database was restored from a copy ({why}): {fix}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,9 @@ def _bytes_of(mark: Mark) -> bytes:
 def refuse_unfinished(settings: Settings) -> None:
     """Raises DatabaseRestored if `postgate restore` was interrupted while it exchanged the database."""
     if (folder := settings.data_dir / EXCHANGING).exists():
-        raise DatabaseRestored(f"a restore was cut short, see {folder}", "run `postgate restore` with the backup again")
+        raise DatabaseRestored(
+            f"a restore was interrupted, see {folder}", "run `postgate restore` with the backup again"
+        )
 
 
 async def open_epoch(settings: Settings, database: Database) -> installation.Installation:
@@ -90,7 +92,7 @@ async def open_epoch(settings: Settings, database: Database) -> installation.Ins
     known = await installation.read(database)
     if known is None:
         if mark is not None and await installation.has_accounts(database):
-            raise DatabaseRestored("it is of an earlier version of Postgate")
+            raise DatabaseRestored("it belongs to an earlier version of Postgate")
         return await _begin(path, database, 0 if mark is None else mark.uid_validity)
     _check(mark, known, is_shared=settings.database_url is not None)
     if mark is None:
@@ -118,7 +120,7 @@ def _check(mark: Mark | None, known: installation.Installation, *, is_shared: bo
         if not is_shared:
             raise DatabaseRestored("the file `epoch` beside it is missing")
     elif known.epoch != mark.epoch:
-        raise DatabaseRestored("it is of another epoch")
+        raise DatabaseRestored("it belongs to another epoch")
     elif known.tick < mark.tick:
         raise DatabaseRestored("it is older than when it was last in use")
 

@@ -62,7 +62,7 @@ class BlobWriter:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._path = root / "incoming" / secrets.token_hex(16)
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
         self.size_bytes = 0
@@ -80,14 +80,14 @@ class BlobWriter:
     @property
     def content(self) -> bytes | None:
         """All bytes if it is small, else None."""
-        return bytes(self._held) if self._file is None else None
+        return bytes(self._buffer) if self._file is None else None
 
     def write(self, piece: bytes | memoryview) -> None:
         """Raises StorageFull, StorageUnavailable."""
         self._hash.update(piece)
         self.size_bytes += len(piece)
         if self._file is None and self.size_bytes <= SMALL_BYTES:
-            self._held += piece
+            self._buffer += piece
             return
         with _on_disk():
             self._opened().write(piece)
@@ -96,8 +96,8 @@ class BlobWriter:
         """Return the file, with the bytes that were in memory until now."""
         if self._file is None:
             self._file = files.create_in_use(self._path, CHUNK_BYTES)
-            self._file.write(self._held)
-            self._held.clear()
+            self._file.write(self._buffer)
+            self._buffer.clear()
         return self._file
 
     def sync(self) -> None:

@@ -94,7 +94,7 @@ class StoredMailboxes:
         async def decide(transaction: Transaction) -> Delta:
             taken = await _mailboxes(transaction, account_id)
             return Delta(
-                mailboxes_found=tuple(_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
+                mailboxes_found=tuple(_mailbox_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
             )
 
         if within is None:
@@ -133,7 +133,9 @@ class StoredMailboxes:
                 subscribed.add(path)
             roles = {path: role}
             return Delta(
-                mailboxes_found=tuple(_found(text, roles.get(text), is_subscribed=text in subscribed) for text in new)
+                mailboxes_found=tuple(
+                    _mailbox_found(text, roles.get(text), is_subscribed=text in subscribed) for text in new
+                )
             )
 
         return await self._index.change(account_id, decide, conclude=conclude)
@@ -153,12 +155,12 @@ class StoredMailboxes:
             if old == "INBOX":
                 raise Conflict("INBOX cannot be renamed; move its messages instead")
             if path.startswith(old + DELIMITER):
-                raise InvalidRequest("A mailbox cannot be moved below itself")
+                raise InvalidRequest("A mailbox cannot be moved into itself")
             renamed = {old: path} | {text: path + text[len(old) :] for text in _below(old, taken)}
             missing = [text for text in _above(path) if text not in taken]
             names = await _take_names(transaction, account_id, [*missing, *renamed.values()])
             return Delta(
-                mailboxes_found=tuple(_found(text, None, is_subscribed=text in names) for text in missing),
+                mailboxes_found=tuple(_mailbox_found(text, None, is_subscribed=text in names) for text in missing),
                 mailboxes_renamed=tuple(MailboxRenamed(taken[was].id, now, now) for was, now in renamed.items()),
                 mailboxes_set=tuple(MailboxSet(taken[was].id, True) for was, now in renamed.items() if now in names),
             )
@@ -172,7 +174,7 @@ class StoredMailboxes:
             taken = await _mailboxes(transaction, account_id)
             mailbox = _deletable(_of_id(taken, mailbox_id))
             if _below(mailbox.path, taken):
-                raise Conflict("There are mailboxes below this one")
+                raise Conflict("The mailbox has child mailboxes")
             return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
 
         return await self._end(account_id, mailbox_id, decide)
@@ -207,10 +209,12 @@ class StoredMailboxes:
                     await _add_name(transaction, account_id, mailbox.path)
                 return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
             if not mailbox.is_selectable:
-                raise Conflict("There are mailboxes below this one")
+                raise Conflict("The mailbox has child mailboxes")
             rows = await transaction.rows(_UIDS, account_id=account_id, mailbox_id=mailbox_id)
             return Delta(
-                mailboxes_found=(_found(mailbox.path, None, is_subscribed=mailbox.is_subscribed, is_selectable=False),),
+                mailboxes_found=(
+                    _mailbox_found(mailbox.path, None, is_subscribed=mailbox.is_subscribed, is_selectable=False),
+                ),
                 mailboxes_set=(MailboxSet(mailbox_id, is_role_cleared=True),),
                 removed=tuple(Removed(Location(mailbox_id, uid)) for (uid,) in rows),
             )
@@ -296,7 +300,9 @@ def _below(path: str, paths: Collection[str]) -> list[str]:
     return [text for text in paths if text.startswith(path + DELIMITER)]
 
 
-def _found(path: str, role: Role | None, *, is_subscribed: bool = True, is_selectable: bool = True) -> MailboxFound:
+def _mailbox_found(
+    path: str, role: Role | None, *, is_subscribed: bool = True, is_selectable: bool = True
+) -> MailboxFound:
     return MailboxFound(path, path, DELIMITER, role, 0, is_subscribed, is_selectable)
 
 

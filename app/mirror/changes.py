@@ -21,7 +21,7 @@ LIKELY_NEW = 50
 """UIDs to ask for when a signal does not say how many messages arrived: one round trip; missing UIDs cost nothing."""
 OMITTED_LIMIT = 1_000
 """The most messages of one mailbox that become rows although the server lists but does not return them."""
-OMITTED = "the mail server lists this message and does not return it"
+OMITTED = "the mail server lists this message but does not return it"
 FETCHED_AT_ONCE = 1_000
 """Messages that are fetched before they are processed."""
 Batch = Sequence[Arrived | Placed]

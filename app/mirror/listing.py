@@ -96,7 +96,7 @@ def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> L
     by_name = {mailbox.origin_name: mailbox for mailbox in known}
     names = {mailbox.origin_name for mailbox in listed}
     found = tuple(
-        _found(mailbox, is_newcomer=is_begun)
+        _mailbox_found(mailbox, is_newcomer=is_begun)
         for mailbox in listed
         if is_news(mailbox, by_name.get(mailbox.origin_name))
     )
@@ -120,7 +120,7 @@ def is_news(mailbox: OriginMailbox, ours: Mailbox | None) -> bool:
     return now != (ours.path, ours.role, ours.is_subscribed, ours.is_selectable)
 
 
-def _found(mailbox: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
+def _mailbox_found(mailbox: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
     return MailboxFound(
         mailbox.origin_name,
         mailbox.path,

@@ -77,7 +77,7 @@ def test_a_mailbox_is_added_given_a_password_and_removed_beside_the_server(share
     output(server, "mailbox", "remove", email, "--yes")
     assert signs_in("the second one") == 401
     gone = server.command("mailbox", "remove", email, "--yes")
-    assert (gone.returncode, gone.stderr) == (1, f"postgate: No mailbox has the address {email}\n")
+    assert (gone.returncode, gone.stderr) == (1, f"postgate: No embedded account has the address {email}\n")
 
 
 def test_another_password_ends_the_sockets_of_the_old_one(shared_postgate: Postgate) -> None:

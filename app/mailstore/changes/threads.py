@@ -118,7 +118,7 @@ class Threads:
         """Threads that were merged into another in this change."""
         self._stored: set[ThreadId] = set()
         """The threads of before this change that it reads."""
-        self._told: set[ThreadId] = set()
+        self._announced: set[ThreadId] = set()
 
     async def assign(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
         """Return a thread for each message, and merge threads that these messages connect."""
@@ -134,19 +134,19 @@ class Threads:
             if message is not None and message.is_answer:
                 links.setdefault(message.mark, thread)
         fresh = [
-            {"account_id": self._ledger.account_id, "message_id_header": key, "thread_id": self._found(thread)}
+            {"account_id": self._ledger.account_id, "message_id_header": key, "thread_id": self._root(thread)}
             for key, thread in links.items()
             if key not in known
         ]
         if fresh:
             await self._ledger.tx.execute_many(_ADD_LINK, fresh)
         await self._merge()
-        return [self._found(item) for item in threads]
+        return [self._root(item) for item in threads]
 
     async def announce(self) -> None:
         """Emit one event for each changed thread of several messages."""
         for thread_id, has_lost in self._ledger.threads.items():
-            if thread_id in self._told:
+            if thread_id in self._announced:
                 continue
             rows = await self._ledger.rows(_SOME, thread_id=thread_id, limit=2)
             if len(rows) > 1 or (rows and has_lost):
@@ -163,7 +163,7 @@ class Threads:
 
     def _thread_of(self, keys: Iterable[str], links: dict[str, ThreadId]) -> ThreadId:
         """Return the thread of all these keys from now on, merging theirs."""
-        threads = {self._found(links[key]) for key in keys if key in links}
+        threads = {self._root(links[key]) for key in keys if key in links}
         thread = min(threads) if threads else ThreadId(new_id("thr"))
         for item in threads:
             self._join(item, thread)
@@ -171,13 +171,13 @@ class Threads:
             links.setdefault(key, thread)
         return thread
 
-    def _found(self, thread: ThreadId) -> ThreadId:
+    def _root(self, thread: ThreadId) -> ThreadId:
         while thread in self._into:
             thread = self._into[thread]
         return thread
 
     def _join(self, item: ThreadId, other: ThreadId) -> None:
-        older, younger = sorted((self._found(item), self._found(other)))
+        older, younger = sorted((self._root(item), self._root(other)))
         if older != younger:
             self._into[younger] = older
 
@@ -219,8 +219,8 @@ class Threads:
         await self._keep_large_apart()
         ended: dict[ThreadId, list[ThreadId]] = {}
         for item in sorted(self._stored):
-            if self._found(item) != item:
-                ended.setdefault(self._found(item), []).append(item)
+            if self._root(item) != item:
+                ended.setdefault(self._root(item), []).append(item)
         for thread, old in ended.items():
             await self._end(thread, old)
 
@@ -228,7 +228,7 @@ class Threads:
         """Do not merge threads with too many messages to move in one transaction."""
         remaining = MERGED_LIMIT
         for item in sorted(self._stored):
-            if self._found(item) == item:
+            if self._root(item) == item:
                 continue
             rows = await self._ledger.rows(_SOME, thread_id=item, limit=remaining + 1)
             if len(rows) > remaining:
@@ -240,7 +240,7 @@ class Threads:
         moved = [row for item in old for row in await self._ledger.rows(_OF_THREAD, thread_id=item)]
         if moved:
             seq = self._ledger.event(ThreadUpdated(thread, list(old)), thread)
-            self._told.add(thread)
+            self._announced.add(thread)
             values = [
                 {
                     "account_id": self._ledger.account_id,

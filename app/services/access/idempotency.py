@@ -189,7 +189,7 @@ class Idempotency:
     async def _complete(self, attempt: Attempt, claim: Claim, work: Work) -> Answer:
         has_noted = bool(attempt.facts)
         try:
-            answer = await self._held(claim, work(attempt))
+            answer = await self._under_claim(claim, work(attempt))
             await self.finish(attempt, answer)
         except GatewayError as error:
             await self._give_up(claim, is_doubtful=has_noted or (bool(attempt.facts) and _is_lost(error)))
@@ -198,7 +198,7 @@ class Idempotency:
             self._running.discard((claim.scope, claim.key))
         return answer
 
-    async def _held(self, claim: Claim, work: Awaitable[Answer]) -> Answer:
+    async def _under_claim(self, claim: Claim, work: Awaitable[Answer]) -> Answer:
         """Renew the claim while the work runs, and stop the work if the claim is lost."""
 
         async def renew() -> bool:

@@ -136,7 +136,7 @@ class Accounts:
         """Return the embedded account with this address. Raises AccountNotFound."""
         stored = await accounts.login_of(self._database, email.lower())
         if stored is None:
-            raise AccountNotFound(f"No mailbox has the address {email}")
+            raise AccountNotFound(f"No embedded account has the address {email}")
         return stored.account_id
 
     async def page(

@@ -53,13 +53,13 @@ class Maildrops:
     def __init__(self, database: Database, store: MailStore) -> None:
         self._database = database
         self._store = store
-        self._held: set[AccountId] = set()
+        self._locked: set[AccountId] = set()
 
     async def open(self, account_id: AccountId) -> Maildrop:
         """Lock the account's maildrop and list it; `release` must follow. Raises MaildropInUse."""
-        if account_id in self._held:
+        if account_id in self._locked:
             raise MaildropInUse
-        self._held.add(account_id)
+        self._locked.add(account_id)
         try:
             return Maildrop(self._store, account_id, await snapshot(self._database, account_id))
         except BaseException:
@@ -68,4 +68,4 @@ class Maildrops:
 
     def release(self, account_id: AccountId) -> None:
         """Release the lock. Only its holder may call this."""
-        self._held.discard(account_id)
+        self._locked.discard(account_id)

@@ -48,7 +48,7 @@ class Polling:
         """
         account = await self._accounts.get(account_id)
         if account.kind is not AccountKind.POP3:
-            raise NotSupported("This is not a POP3 account: its mail arrives by itself")
+            raise NotSupported("Only POP3 accounts are polled: other accounts are synced continuously")
         if account.status == "auth_required":
             raise LoginRefused("The mail server refused the login: update the password first")
         before = await self._reader.mailboxes.standing(account_id)

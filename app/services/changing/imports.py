@@ -42,7 +42,7 @@ class Spool:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._held = b""
+        self._pending = b""
         self._has_lf = False
         self._begin()
 
@@ -62,10 +62,10 @@ class Spool:
             await self._end_lines_at_cr()
 
     async def _write(self, piece: bytes, *, is_last: bool) -> None:
-        content = self._held + piece
-        self._held = b"\r" if content.endswith(b"\r") and not is_last else b""
+        content = self._pending + piece
+        self._pending = b"\r" if content.endswith(b"\r") and not is_last else b""
         self._has_lf = self._has_lf or b"\n" in content
-        await self._append(normalise_newlines(content[: len(content) - len(self._held)]))
+        await self._append(normalise_newlines(content[: len(content) - len(self._pending)]))
 
     async def _end_lines_at_cr(self) -> None:
         with self._file as file:

@@ -151,7 +151,7 @@ class Mailboxes:
             existing = next((mailbox for mailbox in await backend.list_mailboxes() if mailbox.path == path), None)
             if not may_exist or existing is None:
                 raise
-            return Confirmed(Delta(mailboxes_found=(_found(existing, role),)))
+            return Confirmed(Delta(mailboxes_found=(_mailbox_found(existing, role),)))
 
     def check_creation(self, caller: Caller) -> None:
         """Raises NotPermitted for a caller that may not create mailboxes."""
@@ -169,7 +169,7 @@ class Mailboxes:
             name = mailbox.name if changes.name is None else changes.name
             path = await self._path(account_id, name, parent_id)
             if path.startswith(mailbox.path + LEVEL):
-                raise Conflict("A mailbox cannot be moved below itself")
+                raise Conflict("A mailbox cannot be moved into itself")
             if path != mailbox.path:
                 confirmed = await backend.rename_mailbox(mailbox, path)
                 await self._index.confirm(account_id, confirmed, is_durable=True)
@@ -197,7 +197,7 @@ class Mailboxes:
             below = mailbox.path + LEVEL
             others = await self._reader.mailboxes.mailboxes(account_id)
             if any(other.path.startswith(below) and not caller.sees_mailbox(other.id) for other in others):
-                raise NotPermitted("The token does not include all mailboxes below this one")
+                raise NotPermitted("The token does not include all child mailboxes")
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
         """Delete a mailbox with its messages. Raises Conflict for INBOX and for a mailbox with child mailboxes."""
@@ -237,7 +237,7 @@ class Mailboxes:
         return parent.path + LEVEL + name
 
 
-def _found(listed: OriginMailbox, role: Role | None) -> MailboxFound:
+def _mailbox_found(listed: OriginMailbox, role: Role | None) -> MailboxFound:
     return MailboxFound(
         listed.origin_name,
         listed.path,

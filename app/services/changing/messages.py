@@ -148,7 +148,7 @@ def check_change(change: Change) -> None:
     if change.add & change.remove:
         raise InvalidRequest.at("/keywords", "A keyword is both added and removed")
     if not (change.add or change.remove or change.mailbox_id):
-        raise InvalidRequest.at("", "It changes nothing: give keywords or mailbox_id")
+        raise InvalidRequest.at("", "The change is empty: give keywords or mailbox_id")
 
 
 def check_version(message: Message, versions: Collection[int] | None) -> None:

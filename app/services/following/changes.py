@@ -135,12 +135,12 @@ class _Difference:
                     self.changes.mailboxes_removed.append(tombstone.subject)
                 continue
             before = self.left.setdefault(tombstone.subject, tombstone.mailbox_ids)
-            if tombstone.reason != "moved" and self._seen(before):
+            if tombstone.reason != "moved" and self._visible_among(before):
                 self.changes.removed[tombstone.subject] = tombstone.reason
 
     def add_messages(self, messages: Iterable[ChangedMessage]) -> None:
         for message in messages:
-            after = self._seen(message.mailbox_ids)
+            after = self._visible_among(message.mailbox_ids)
             before = self._before(message)
             if after:
                 self.changes.removed.pop(message.id, None)  # it was removed and is back since
@@ -149,13 +149,13 @@ class _Difference:
                 self.changes.removed.pop(message.id, None)  # it is back
             elif after:
                 self._differ(message, before, after)
-            elif before or (message.id in self.left and self._seen(self.left[message.id])):
+            elif before or (message.id in self.left and self._visible_among(self.left[message.id])):
                 self.changes.removed[message.id] = "moved"
 
     def add_gone(self, ids: Iterable[str]) -> None:
         """Messages that were moved and then deleted with their new mailbox."""
         for id_ in ids:
-            if self._seen(self.left[id_]):
+            if self._visible_among(self.left[id_]):
                 self.changes.removed.setdefault(id_, "expunged")
 
     def add_mailboxes(self, mailboxes: Iterable[MailboxNumbers], unread: Collection[str]) -> None:
@@ -170,9 +170,9 @@ class _Difference:
         if message.created_seq > self._since.base_seq:
             return []
         if message.id in self.left:
-            return self._seen(self.left[message.id])
+            return self._visible_among(self.left[message.id])
         is_known = message.moved_seq <= self._since.position.seq  # else its tombstone is deleted (excepted mailbox)
-        return self._seen(message.mailbox_ids) if is_known else []
+        return self._visible_among(message.mailbox_ids) if is_known else []
 
     def _differ(self, message: ChangedMessage, before: list[str], after: list[str]) -> None:
         if before != after:
@@ -182,7 +182,7 @@ class _Difference:
         if changed:
             self.changes.updated[message.id] = Change(changed, message.keywords)
 
-    def _seen(self, mailbox_ids: Iterable[str]) -> list[str]:
+    def _visible_among(self, mailbox_ids: Iterable[str]) -> list[str]:
         return sorted(
             id_ for id_ in mailbox_ids if (self._visible is None or id_ in self._visible) and id_ not in self._excepted
         )

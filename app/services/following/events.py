@@ -23,7 +23,7 @@ BATCH_EVENTS = 200
 """Events read at once: bounds the memory of a subscriber."""
 RETRY_SECONDS = 2.0
 """How long a follower waits before it reads again after the database did not answer."""
-_RESTORED = "The database was restored from a backup: ask /changes"
+_RESTORED = "The database was restored from a backup: call /changes"
 
 
 class Session(Protocol):

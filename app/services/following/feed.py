@@ -17,7 +17,7 @@ TAIL_BYTES = 128 * 1024
 """The most events of one account, and bytes of their bodies, that stay in memory for further followers."""
 TAILS = 128
 """The most accounts with events in memory."""
-_OTHER_LOG = "This position is of a log that was lost"
+_OTHER_LOG = "This position belongs to a log that was lost"
 
 Key = tuple[AccountId, Position, int]
 

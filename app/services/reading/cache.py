@@ -11,12 +11,12 @@ class RecentBytes:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._size = 0
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._values: OrderedDict[str, bytes] = OrderedDict()
 
     def get(self, key: str) -> bytes | None:
-        value = self._kept.get(key)
+        value = self._values.get(key)
         if value is not None:
-            self._kept.move_to_end(key)
+            self._values.move_to_end(key)
         return value
 
     def put(self, key: str, value: bytes) -> None:
@@ -24,12 +24,12 @@ class RecentBytes:
         if size > self._limit // 8:
             return
         self.drop(key)
-        self._kept[key] = value
+        self._values[key] = value
         self._size += size
         while self._size > self._limit:
-            self.drop(next(iter(self._kept)))
+            self.drop(next(iter(self._values)))
 
     def drop(self, key: str) -> None:
-        value = self._kept.pop(key, None)
+        value = self._values.pop(key, None)
         if value is not None:
             self._size -= len(key) + len(value)

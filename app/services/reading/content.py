@@ -99,10 +99,10 @@ class Content:
         if cached is not None:
             return cached
         if message.size_bytes <= SMALL_BYTES:
-            return await self._kept(key, make)
-        return await self._rendering.run(key, lambda: self._kept(key, make))
+            return await self._made_and_cached(key, make)
+        return await self._rendering.run(key, lambda: self._made_and_cached(key, make))
 
-    async def _kept(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _made_and_cached(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         made = await make()
         if self._opener.is_given(key.partition(" ")[0]):
             self._bodies.put(key, made)

@@ -44,7 +44,7 @@ class MailboxNames:
         """
         if not any(map(_is_named, f.leaves_in(tree))):
             return tree
-        visible = await self._seen(account_id, caller)
+        visible = await self._visible(account_id, caller)
 
         def resolve(leaf: f.Filter) -> f.Filter:
             if not _is_named(leaf):
@@ -65,7 +65,7 @@ class MailboxNames:
         excluded = [id_ for id_, role in await self._reader.mailboxes.roles(account_id) if role in _LEFT_OUT]
         return f.All((tree, *(f.Not(f.InMailbox(id_)) for id_ in excluded))) if excluded else tree
 
-    async def _seen(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
+    async def _visible(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
         return [
             mailbox for mailbox in await self._reader.mailboxes.mailboxes(account_id) if caller.sees_mailbox(mailbox.id)
         ]

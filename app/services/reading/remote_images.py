@@ -63,18 +63,18 @@ class RemoteImages:
     def __init__(self, guard: NetGuard, tls: ssl.SSLContext) -> None:
         self._guard = guard
         self._tls = tls
-        self._kept = RecentBytes(CACHE_BYTES)
+        self._cache = RecentBytes(CACHE_BYTES)
         self._fetching: SingleFlight[bytes] = SingleFlight()
         self._turns = _Turns()
 
     async def get(self, account_id: AccountId, url: str) -> RemoteImage:
         """Return the image at a URL for a reader of this account. Raises ImageNotAvailable."""
         key = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
-        cached = self._kept.get(key)
+        cached = self._cache.get(key)
         if cached is None or int.from_bytes(cached[:8]) < time.monotonic_ns():
             content = await self._fetching.run(f"{account_id} {key}", lambda: self._fetched(account_id, url))
             cached = (time.monotonic_ns() + KEEP_SECONDS * 10**9).to_bytes(8) + content
-            self._kept.put(key, cached)
+            self._cache.put(key, cached)
         content = cached[8:]
         return RemoteImage(raster_type(content) or "", content)
 
@@ -97,13 +97,13 @@ class RemoteImages:
         for _ in range(MAX_REDIRECTS + 1):
             target = _target(url)
             async with self._turns.one(account_id, target.host):
-                content, next_url = await self._asked(target)
+                content, next_url = await self._response_to(target)
             if next_url is None:
                 return content
             url = next_url
         raise ImageNotAvailable("The image is redirected too often")
 
-    async def _asked(self, url: httpx2.URL) -> tuple[bytes, str | None]:
+    async def _response_to(self, url: httpx2.URL) -> tuple[bytes, str | None]:
         """Return the content, or the redirect's URL. Requests share no connection and no cookie."""
         transport = GuardedTransport(self._guard, self._tls, MAX_BYTES)
         timeout = httpx2.Timeout(SECONDS, connect=CONNECT_SECONDS)

@@ -27,7 +27,7 @@ ATTACHMENTS_LIMIT = 1_000
 """How many attachments of a message are listed."""
 PLAIN_LIMIT_BYTES = 64 * 1024
 """How much is shown of each part, and of all parts, of a message that is too complex."""
-TOO_COMPLEX = "the message is too complex to be shown: this is the beginning of its text"
+TOO_COMPLEX = "the message is too complex to show: this is the beginning of its text"
 
 EMPTY_HTML_CHARS = 4_000
 
@@ -88,7 +88,7 @@ def text_parts(structure: BodyPart) -> TextParts:
             continue
         size = min(part.size_bytes, TEXT_PART_LIMIT_BYTES)
         if len(wanted) >= TEXT_PARTS_LIMIT or total + size > TEXT_LIMIT_BYTES:
-            problems.append(f"part {part.section} and what follows: not shown, the message holds too much text")
+            problems.append(f"part {part.section} and later parts: not shown, the message has too much text")
             break
         if size < part.size_bytes:
             problems.append(f"part {part.section}: only its first {size} bytes are shown")

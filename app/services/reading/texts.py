@@ -53,8 +53,8 @@ class Texts:
 
         None for a filter without texts, and for a token limited to some mailboxes, because all messages are counted.
         """
-        is_told = caller.mailbox_ids is None and any(f.texts_in(tree))
-        return await self._text_index.coverage(account_id) if is_told else None
+        is_counted = caller.mailbox_ids is None and any(f.texts_in(tree))
+        return await self._text_index.coverage(account_id) if is_counted else None
 
     async def whole(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
         """Return the filter without Text leaves, for a change: it matches every message that the original matches.

@@ -251,7 +251,7 @@ class Composer:
         self, account_id: AccountId, caller: Caller, new_attachment: NewAttachment, pointer: str
     ) -> Enclosure:
         if new_attachment.upload_id is not None:
-            raise NotSupported("Uploads are not offered yet")
+            raise NotSupported("Uploads are not supported yet")
         if new_attachment.message_id is not None and new_attachment.attachment_id is not None:
             await self._message(account_id, caller, new_attachment.message_id)
             enclosure = await self._contents.enclosure(

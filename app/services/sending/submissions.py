@@ -163,7 +163,7 @@ class Submissions:
     async def get(self, account_id: AccountId, submission_id: str, caller: Caller) -> SubmissionState:
         """Raises SubmissionNotFound, also for one that the caller may not see."""
         row = await rows.get(self._database, account_id, submission_id)
-        return _seen(row, caller)
+        return _visible(row, caller)
 
     async def is_seen(self, account_id: AccountId, submission_id: str, caller: Caller) -> bool:
         try:
@@ -222,7 +222,7 @@ class Submissions:
     ) -> SubmissionState:
         async def decide(transaction: Transaction) -> Delta:
             row = await rows.get(transaction, account_id, submission_id)
-            _seen(row, caller)
+            _visible(row, caller)
             assert row is not None
             if row.status not in rows.WAITING or row.attempts:
                 raise Conflict(f"The submission is {row.status} and can no longer be changed")
@@ -245,7 +245,7 @@ def may_see(caller: Caller, state: SubmissionState) -> bool:
     return is_own or caller.mailbox_ids is None or options.save_to in caller.mailbox_ids
 
 
-def _seen(row: rows.Submission | None, caller: Caller) -> SubmissionState:
+def _visible(row: rows.Submission | None, caller: Caller) -> SubmissionState:
     if row is None or not may_see(caller, state := state_of(row)):
         raise SubmissionNotFound
     return state

@@ -95,13 +95,13 @@ class RemoteLogins:
         return await rows.credentials_version(self._database, account_id) or 0
 
     async def _added(self, email: str, password: str) -> Login:
-        servers = await self._found(email, password)
+        servers = await self._discovered(email, password)
         async with self._adding:
             if known := await self._known(email, password):  # added by a concurrent request
                 return known
             return Login((await self._accounts.add(NewAccount(AccountKind.IMAP, email, servers=servers))).id, 0)
 
-    async def _found(self, email: str, password: str) -> Servers:
+    async def _discovered(self, email: str, password: str) -> Servers:
         found = await self._autoconfig.find(email)
         logins = {
             protocol.value: ServerLogin(offer.host, offer.port, offer.security, offer.username or email, password)

@@ -68,7 +68,7 @@ class Autoconfig:
             return Found(email, domain)
         known = by_domain(domain)
         if known is not None:
-            return _found(email, domain, known.offers, "builtin", known)
+            return _result(email, domain, known.offers, "builtin", known)
         return self._remembered(email) or await self._search(Wanted(email, domain))
 
     def _remembered(self, email: str) -> Found | None:
@@ -99,10 +99,10 @@ class Autoconfig:
         if answer is None:
             return Found(wanted.email, wanted.domain)
         source, offers = answer
-        return _found(wanted.email, wanted.domain, offers, source, provider_of(offers))
+        return _result(wanted.email, wanted.domain, offers, source, provider_of(offers))
 
 
-def _found(email: str, domain: str, offers: Sequence[Offer], source: str, provider: Provider | None) -> Found:
+def _result(email: str, domain: str, offers: Sequence[Offer], source: str, provider: Provider | None) -> Found:
     takes_tokens = any(Auth.OAUTH2 in offer.auth for offer in offers)
     return Found(
         email,

@@ -84,7 +84,7 @@ def test_more_text_than_can_be_shown_is_left_out_and_said(monkeypatch: pytest.Mo
     assert [part.section for part in wanted.parts] == ["1", "2"]
     assert wanted.problems == (
         "part 1: only its first 10 bytes are shown",
-        "part 3 and what follows: not shown, the message holds too much text",
+        "part 3 and later parts: not shown, the message has too much text",
     )
 
 
