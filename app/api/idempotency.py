@@ -1,6 +1,6 @@
 """`Idempotency-Key`: repeating a POST that creates or sends does so only once.
 
-async def create_mailbox(account: MailboxesAccount, order: NewMailbox, once: Once, …) -> Response:
+async def create_mailbox(account: MailboxesAccount, body: CreateMailbox, once: Once, …) -> Response:
     async def work(attempt: Attempt) -> Answer:
         mailbox = await mailboxes.create(account, …)
         return answer_of(201, Mailbox.of(mailbox))

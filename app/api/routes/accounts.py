@@ -87,7 +87,7 @@ async def list_accounts(
 )
 async def create_account(
     caller: AdminCaller,
-    order: CreateAccount,
+    body: CreateAccount,
     once: Once,
     accounts: AccountsService,
     oauth_apps: OAuthAppsService,
@@ -97,7 +97,7 @@ async def create_account(
     accounts.check_addition(caller)
 
     async def work(attempt: Attempt) -> Answer:
-        new = order.order(await _app_of(oauth_apps, order))
+        new = body.order(await _app_of(oauth_apps, body))
         return _created(await accounts.add(new, caller, is_verified=verify, attempt=attempt, answer=_created))
 
     return await once.run(work)
@@ -134,7 +134,7 @@ async def get_account(
 async def update_account(
     account_id: SettingsAccount,
     caller: CurrentCaller,
-    order: UpdateAccount,
+    body: UpdateAccount,
     accounts: AccountsService,
     oauth_apps: OAuthAppsService,
     verify: Verify = True,
@@ -143,10 +143,10 @@ async def update_account(
 
     A new password, host or user name ends the account's sign-ins and mail sessions.
     """
-    if order.needs_admin:
+    if body.needs_admin:
         caller.require(Scope.ADMIN)
     _, known = await accounts.servers(account_id)
-    changes = order.changes(known, await _app_of(oauth_apps, order))
+    changes = body.changes(known, await _app_of(oauth_apps, body))
     return (await _account_models(accounts, caller, await accounts.update(account_id, changes, is_verified=verify)))[0]
 
 
@@ -162,7 +162,7 @@ async def change_password(
     request: Request,
     account_id: SettingsAccount,
     caller: CurrentCaller,
-    order: ChangePassword,
+    body: ChangePassword,
     once: Once,
     passwords: PasswordsService,
 ) -> Response:
@@ -175,7 +175,7 @@ async def change_password(
 
     async def work(attempt: Attempt) -> Answer:
         pair = await passwords.change(
-            account_id, caller, order.change(), address, attempt=attempt, answer=_signed_in_again
+            account_id, caller, body.change(), address, attempt=attempt, answer=_signed_in_again
         )
         return _signed_in_again(pair)
 
@@ -186,9 +186,9 @@ def _signed_in_again(pair: SignedIn) -> Answer:
     return answer_of(200, Session.of(pair))
 
 
-async def _app_of(oauth_apps: OAuthApps, order: CreateAccount | UpdateAccount) -> OAuthApp | None:
+async def _app_of(oauth_apps: OAuthApps, body: CreateAccount | UpdateAccount) -> OAuthApp | None:
     """Return the OAuth app of the consent, None without consent. Raises InvalidRequest."""
-    if (consent := order.oauth) is None:
+    if (consent := body.oauth) is None:
         return None
     return await oauth_apps.chosen(consent.oauth_app_id, consent.provider, "/oauth")
 

@@ -43,12 +43,12 @@ router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 async def move_messages(
     account_id: ModifiableAccount,
     caller: CurrentCaller,
-    order: TransferRequest,
+    body: TransferRequest,
     bulk: BulkService,
     standing: AccountStanding,
 ) -> Response:
     """Move messages to another mailbox of the account. They keep their ids. Safe to repeat."""
-    return bulk_response(standing, await bulk.move(account_id, caller, order.message_ids, order.mailbox_id))
+    return bulk_response(standing, await bulk.move(account_id, caller, body.message_ids, body.mailbox_id))
 
 
 @router.post(
@@ -61,17 +61,17 @@ async def copy_messages(
     request: Request,
     account_id: ModifiableAccount,
     caller: CurrentCaller,
-    order: TransferRequest,
+    body: TransferRequest,
     once: Once,
     mailboxes: MailboxesService,
     bulk: BulkService,
     standing: AccountStanding,
 ) -> Response:
     """Copy messages to another mailbox of the account. Each result has the id of the copy."""
-    mailbox_id = await mailboxes.id_of(account_id, caller, order.mailbox_id)
+    mailbox_id = await mailboxes.id_of(account_id, caller, body.mailbox_id)
 
     async def work(attempt: Attempt) -> Answer:
-        result = await bulk.copy(account_id, caller, order.message_ids, mailbox_id, attempt)
+        result = await bulk.copy(account_id, caller, body.message_ids, mailbox_id, attempt)
         return answer_of(200, _content(standing, result))
 
     return await once.run(work, payload_hash=await _payload(request, caller))
@@ -89,7 +89,7 @@ async def batch_messages(
     request: Request,
     account_id: ModifiableAccount,
     caller: CurrentCaller,
-    order: BatchRequest,
+    body: BatchRequest,
     once: Once,
     bulk: BulkService,
     standing: AccountStanding,
@@ -99,18 +99,18 @@ async def batch_messages(
     Messages that are already in Trash are deleted permanently. Send an Idempotency-Key, so that a repeated request
     does not delete what the first one moved to Trash.
     """
-    if order.delete is not None:
+    if body.delete is not None:
         caller.require(Scope.MAIL_DELETE)
 
     async def work(attempt: Attempt) -> Answer:
-        ids: list[str] = list(order.message_ids or ())
-        if order.filter is not None:
-            ids = list(await bulk.matching(account_id, caller, order.filter.value()))
-        if order.delete is not None:
-            how: Deletion = "permanent" if order.delete == "permanent" else "trash"
+        ids: list[str] = list(body.message_ids or ())
+        if body.filter is not None:
+            ids = list(await bulk.matching(account_id, caller, body.filter.value()))
+        if body.delete is not None:
+            how: Deletion = "permanent" if body.delete == "permanent" else "trash"
             result = await bulk.remove(account_id, caller, ids, how, attempt)
         else:
-            result = await bulk.change(account_id, caller, ids, order.change())
+            result = await bulk.change(account_id, caller, ids, body.change())
         return answer_of(200, _content(standing, result))
 
     return await once.run(work, payload_hash=await _payload(request, caller))
@@ -131,23 +131,23 @@ async def _payload(request: Request, caller: Caller) -> str:
 async def batch_get_messages(
     account_id: ReadableAccount,
     caller: CurrentCaller,
-    order: BatchGetRequest,
+    body: BatchGetRequest,
     content: ContentService,
     views: ViewsService,
     standing: AccountStanding,
 ) -> Response:
     """Get many messages by id."""
     with parameters_in_body():
-        view = order.requested_view()
-    if view.is_limited and len(order.message_ids) > FULL_LIMIT:
+        view = body.requested_view()
+    if view.is_limited and len(body.message_ids) > FULL_LIMIT:
         raise InvalidRequest.at("/message_ids", f"With bodies or headers, at most {FULL_LIMIT} are allowed")
     position = await standing.position()
-    messages = await content.messages(account_id, caller, order.message_ids)
+    messages = await content.messages(account_id, caller, body.message_ids)
     objects = await views.rendered(account_id, caller, messages, view)
-    bodies = {message.id: body for message, body in zip(messages, objects, strict=True)}
-    result = BulkResult(list(dict.fromkeys(order.message_ids)), position)
+    bodies = {message.id: rendered for message, rendered in zip(messages, objects, strict=True)}
+    result = BulkResult(list(dict.fromkeys(body.message_ids)), position)
     result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in bodies}
-    answer = _content(standing, result, {id_: orjson.Fragment(body) for id_, body in bodies.items()})
+    answer = _content(standing, result, {id_: orjson.Fragment(rendered) for id_, rendered in bodies.items()})
     return Response(answer, media_type="application/json")
 
 

@@ -50,7 +50,7 @@ Short = Annotated[str | None, Query(max_length=500)]
 async def create_connect_session(
     request: Request,
     caller: AdminCaller,
-    order: CreateConnectSession,
+    body: CreateConnectSession,
     once: Once,
     settings: GatewaySettings,
     connecting: ConnectingService,
@@ -59,7 +59,7 @@ async def create_connect_session(
     base_url = settings.public_url or str(request.base_url).rstrip("/")
 
     async def work(attempt: Attempt) -> Answer:
-        opened = await connecting.open(order.order(), base_url.rstrip("/"), caller, attempt=attempt, answer=_created)
+        opened = await connecting.open(body.order(), base_url.rstrip("/"), caller, attempt=attempt, answer=_created)
         return _created(opened)
 
     return await once.run(work, is_secret=True)

@@ -82,7 +82,7 @@ async def create_link(
     account_id: ReadableAccount,
     caller: CurrentCaller,
     message_id: str,
-    order: CreateLink,
+    body: CreateLink,
     once: Once,
     content: ContentService,
     links: LinksService,
@@ -94,7 +94,7 @@ async def create_link(
     message = await content.message(account_id, caller, message_id)
 
     async def work(_: Attempt) -> Answer:
-        target, end_ms = Target(await _section(content, message, order)), _end_ms(caller, order)
+        target, end_ms = Target(await _section(content, message, body)), _end_ms(caller, body)
         url = links.url(caller, account_id, message.id, target, end_ms)
         return answer_of(201, SignedLink(url=url, expires_at=time_of(end_ms)))
 
@@ -102,20 +102,20 @@ async def create_link(
     return await once.run(work, is_secret=True, caller=f"token {caller.token_id}")
 
 
-def _end_ms(caller: Caller, order: CreateLink) -> int:
+def _end_ms(caller: Caller, body: CreateLink) -> int:
     """Return when a link expires, in whole seconds: as requested, but not after its token."""
-    end_ms = now_ms() + order.expires_in_seconds * 1000
+    end_ms = now_ms() + body.expires_in_seconds * 1000
     if not caller.is_sign_in and caller.expires_at_ms is not None:
         end_ms = min(end_ms, caller.expires_at_ms)
     return end_ms - end_ms % 1000
 
 
-async def _section(content: Content, message: Message, order: CreateLink) -> str | None:
+async def _section(content: Content, message: Message, body: CreateLink) -> str | None:
     """Return the section number of the requested part; None for the raw message. Raises PartNotFound."""
-    if order.attachment_id is not None:
-        return (await content.attachment(message, order.attachment_id)).part.section
-    if order.part is not None:
-        return (await content.part(message, order.part)).part.section
+    if body.attachment_id is not None:
+        return (await content.attachment(message, body.attachment_id)).part.section
+    if body.part is not None:
+        return (await content.part(message, body.part)).part.section
     return None
 
 

@@ -79,7 +79,7 @@ async def list_mailboxes(
 async def create_mailbox(
     account_id: MailboxesAccount,
     caller: CurrentCaller,
-    order: CreateMailbox,
+    body: CreateMailbox,
     once: Once,
     mailboxes: MailboxesService,
     standing: AccountStanding,
@@ -93,7 +93,7 @@ async def create_mailbox(
         return answer_of(201, Mailbox.of(made), {"Location": location, STATE_HEADER: state})
 
     async def work(attempt: Attempt) -> Answer:
-        new = NewMailbox(order.name, order.parent_id, order.role)
+        new = NewMailbox(body.name, body.parent_id, body.role)
         return await mailboxes.create(account_id, new, caller, attempt, answer_for)
 
     return await once.run(work)
@@ -124,12 +124,12 @@ async def update_mailbox(
     account_id: MailboxesAccount,
     caller: CurrentCaller,
     mailbox_id: str,
-    order: UpdateMailbox,
+    body: UpdateMailbox,
     mailboxes: MailboxesService,
     standing: AccountStanding,
 ) -> Mailbox:
     """Rename or move a mailbox, change its subscription, or set its role."""
-    mailbox = await mailboxes.update(account_id, mailbox_id, order.changes(), caller)
+    mailbox = await mailboxes.update(account_id, mailbox_id, body.changes(), caller)
     response.headers[STATE_HEADER] = await standing.state()
     return Mailbox.of(mailbox)
 

@@ -124,13 +124,13 @@ async def update_message(
     account_id: ModifiableAccount,
     caller: CurrentCaller,
     message_id: str,
-    order: ChangeRequest,
+    body: ChangeRequest,
     messages: MessagesService,
     views: ViewsService,
     standing: AccountStanding,
 ) -> Response:
     """Change keywords, or move the message to another mailbox. If-Match makes the change conditional."""
-    changed = await messages.change(account_id, caller, message_id, order.change(), _versions(request))
+    changed = await messages.change(account_id, caller, message_id, body.change(), _versions(request))
     assert changed.message is not None  # None only after a deletion
     content = await views.one(changed.message, caller, SUMMARY)
     return _message_response(changed.message, SUMMARY, content, standing.at(changed.position))

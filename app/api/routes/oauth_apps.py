@@ -47,12 +47,12 @@ async def list_oauth_apps(
     responses=problems(IdempotencyRunning, InvalidRequest, AddressNotAllowed, TimedOut),
 )
 async def create_oauth_app(
-    _caller: InstallAdmin, order: CreateOAuthApp, once: Once, oauth_apps: OAuthAppsService
+    _caller: InstallAdmin, body: CreateOAuthApp, once: Once, oauth_apps: OAuthAppsService
 ) -> Response:
     """Add an OAuth app. Postgate fills in the endpoints and mail servers of a known provider."""
 
     async def work(attempt: Attempt) -> Answer:
-        return _created(await oauth_apps.add(order.provider, order.order(), attempt=attempt, answer=_created))
+        return _created(await oauth_apps.add(body.provider, body.order(), attempt=attempt, answer=_created))
 
     return await once.run(work)
 
@@ -73,10 +73,10 @@ async def get_oauth_app(_caller: AdminCaller, oauth_app_id: str, oauth_apps: OAu
     responses=problems(OAuthAppNotFound, Conflict, InvalidRequest, AddressNotAllowed, TimedOut),
 )
 async def update_oauth_app(
-    _caller: InstallAdmin, oauth_app_id: str, order: UpdateOAuthApp, oauth_apps: OAuthAppsService
+    _caller: InstallAdmin, oauth_app_id: str, body: UpdateOAuthApp, oauth_apps: OAuthAppsService
 ) -> OAuthApp:
     """Change an OAuth app. If the source of its tokens changes, send the client secret again."""
-    return OAuthApp.of(await oauth_apps.change(oauth_app_id, order.order()))
+    return OAuthApp.of(await oauth_apps.change(oauth_app_id, body.order()))
 
 
 @router.delete(

@@ -22,9 +22,9 @@ async def get_protocol_log(account_id: SettingsAccount, traces: TracesService) -
 
 
 @router.post("", operation_id="startProtocolLog", responses=problems(InvalidRequest))
-async def start_protocol_log(account_id: SettingsAccount, order: StartLog, traces: TracesService) -> ProtocolLog:
+async def start_protocol_log(account_id: SettingsAccount, body: StartLog, traces: TracesService) -> ProtocolLog:
     """Start recording, for the given number of minutes, in memory. Open connections are recorded too."""
-    traces.start(account_id, order.minutes * 60)
+    traces.start(account_id, body.minutes * 60)
     return ProtocolLog.of(*traces.of(account_id))
 
 

@@ -49,14 +49,14 @@ router = Router(prefix="/v1/session", tags=["session"])
         TimedOut,
     ),
 )
-async def sign_in(request: Request, order: SignIn, once: Once, sessions: SessionsService) -> Response:
+async def sign_in(request: Request, body: SignIn, once: Once, sessions: SessionsService) -> Response:
     """Sign in with a mailbox's address and password.
 
     Mailboxes on other mail servers require the setting POSTGATE_SESSION_REMOTE: Postgate finds the servers by the
     address and adds the account at the first sign-in. Every request checks the password, including a repeated request.
     """
     address = request.client.host if request.client else ""
-    login = await sessions.verify(order.email, order.password.get_secret_value(), address)
+    login = await sessions.verify(body.email, body.password.get_secret_value(), address)
 
     async def work(attempt: Attempt) -> Answer:
         return _signed_in(await sessions.open(login, attempt, _signed_in))
@@ -75,12 +75,12 @@ def _signed_in(pair: SignedIn) -> Answer:
     dependencies=[PublicAccess],
     responses=problems(NotAuthenticated, IdempotencyRunning, InvalidRequest),
 )
-async def refresh_session(order: Refresh, once: Once, sessions: SessionsService) -> Response:
+async def refresh_session(body: Refresh, once: Once, sessions: SessionsService) -> Response:
     """Get the next pair of tokens. A refresh token works once; using it again ends the session.
 
     With an Idempotency-Key you can repeat a refresh whose answer was lost.
     """
-    token = order.refresh_token.get_secret_value()
+    token = body.refresh_token.get_secret_value()
 
     async def work(attempt: Attempt) -> Answer:
         return _refreshed(await sessions.refresh(token, attempt, _refreshed))

@@ -41,7 +41,7 @@ router = Router(prefix="/v1/accounts/{account_id}", tags=["sending"])
 async def send_message(
     account_id: SendingAccount,
     caller: CurrentCaller,
-    order: SendRequest,
+    body: SendRequest,
     once: Once,
     accounts: AccountsService,
     composer: ComposerService,
@@ -52,11 +52,11 @@ async def send_message(
 
     With an Idempotency-Key a repeated request sends it once, also with a new token of the same sign-in.
     """
-    if order.dsn:
+    if body.dsn:
         raise NotSupported("Delivery reports cannot be requested yet")
 
     account = await accounts.get(account_id)
-    own, wanted = Address(account.name, account.email), order.value()
+    own, wanted = Address(account.name, account.email), body.value()
     await composer.check_rights(account_id, own, caller, wanted)
 
     async def work(attempt: Attempt) -> Answer:
@@ -127,12 +127,12 @@ async def reschedule_submission(
     account_id: SendingAccount,
     caller: CurrentCaller,
     submission_id: str,
-    order: RescheduleRequest,
+    body: RescheduleRequest,
     submissions: SubmissionsService,
     standing: AccountStanding,
 ) -> Submission:
     """Change the time of sending. Possible until the first attempt."""
-    send_at_ms = round(order.send_at.timestamp() * 1000)
+    send_at_ms = round(body.send_at.timestamp() * 1000)
     submission = await submissions.reschedule(account_id, submission_id, caller, send_at_ms)
     response.headers[STATE_HEADER] = await standing.state()
     return Submission.of(submission)

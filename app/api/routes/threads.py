@@ -92,12 +92,12 @@ async def update_thread(
     account_id: ModifiableAccount,
     caller: CurrentCaller,
     thread_id: str,
-    order: ChangeRequest,
+    body: ChangeRequest,
     threads: ThreadsService,
     standing: AccountStanding,
 ) -> Response:
     """Change keywords of all messages of a thread, or move them to another mailbox."""
-    return bulk_response(standing, await threads.change(account_id, caller, thread_id, order.change()))
+    return bulk_response(standing, await threads.change(account_id, caller, thread_id, body.change()))
 
 
 @router.delete(

@@ -45,7 +45,7 @@ async def list_tokens(
     response_model=NewToken,
     responses=problems(NotPermitted, IdempotencyRunning, InvalidRequest),
 )
-async def create_token(caller: TokenMaker, order: CreateToken, once: Once, tokens: TokensService) -> Response:
+async def create_token(caller: TokenMaker, body: CreateToken, once: Once, tokens: TokensService) -> Response:
     """Create a token. Only this response has its secret.
 
     Requires the scope `admin`, or the token of a sign-in, which can create tokens for its own account. A new token
@@ -53,7 +53,7 @@ async def create_token(caller: TokenMaker, order: CreateToken, once: Once, token
     """
 
     async def work(attempt: Attempt) -> Answer:
-        made = await tokens.create(order.order(), caller, attempt=attempt, answer=_created)
+        made = await tokens.create(body.order(), caller, attempt=attempt, answer=_created)
         return _created(*made)
 
     return await once.run(work, is_secret=True)
