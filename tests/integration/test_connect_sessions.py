@@ -189,7 +189,7 @@ async def test_a_consent_given_anew_replaces_the_old_one(gateway: Gateway, app_i
     assert outcome_of(answer)["account_id"] == added
     after = (await gateway.services.accounts.servers(added))[1].grant_id  # type: ignore[arg-type]
     assert after not in (before, None)
-    with pytest.raises(LoginRefused, match="gone"):
+    with pytest.raises(LoginRefused, match="withdrawn"):
         await gateway.services.grants.token(str(before))
     assert (await gateway.admin.delete(f"/v1/oauth-apps/{app_id}")).status_code == 409
 
@@ -258,7 +258,7 @@ async def test_a_form_whose_request_was_cut_adds_its_account_once(
     done = await mine.post(url, data=IMAP_FORM)
 
     assert cut.cancelled()
-    assert (meanwhile.status_code, "being checked already" in meanwhile.text) == (422, True)
+    assert (meanwhile.status_code, "already being checked" in meanwhile.text) == (422, True)
     accounts = (await gateway.admin.get("/v1/accounts")).json()["items"]
     assert [left_for(done.text)] == [f"{ELSEWHERE}?account_id={one['id']}" for one in accounts]
 

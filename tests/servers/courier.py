@@ -18,6 +18,8 @@ from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS,
 from tests.servers.unpacked import UnpackedServer
 
 MAX_PER_IP = 200
+_DISK = Path("/tmp")
+"""Gamin reports no changes of files below /dev, so none in /dev/shm."""
 _MAIL_UID = 28_000
 _COURIER_UID = 2
 _ACCOUNTS = """
@@ -84,7 +86,7 @@ class Courier(ServerInFolder):
     expired_host = EXPIRED_ADDRESS
 
     def __init__(self, tls: TlsFiles, log: Path, *, max_per_ip: int = MAX_PER_IP, idle_seconds: int = 60) -> None:
-        super().__init__("courier")
+        super().__init__("courier", _DISK)
         self._folder.chmod(0o755)  # mail users of other uids pass through
         self._server = UnpackedServer("courier", self._folder)
         self._state = self._server.run_folder / "courier"

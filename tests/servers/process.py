@@ -179,8 +179,9 @@ class ServerInFolder:
 
     _process: ServerProcess
 
-    def __init__(self, name: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    def __init__(self, name: str, parent: Path | None = None) -> None:
+        """`parent`: where its folder is made; None: where all temporary files are."""
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
 
     def start(self) -> None:
         """Start, and return when it is ready; raises ServerFailed."""
