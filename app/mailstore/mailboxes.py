@@ -62,7 +62,7 @@ _DROP_NAMES: Statement = delete(SUBSCRIBED_NAME).where(_NAMES_OF, is_one_of(SUBS
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class _MailboxRow:
     """A mailbox while the account is locked."""
 
     id: MailboxId
@@ -72,7 +72,7 @@ class _Standing:
     is_selectable: bool
 
 
-_STANDINGS = RowType(_Standing, MAILBOX)
+_STANDINGS = RowType(_MailboxRow, MAILBOX)
 _MAILBOXES: Statement = select(*_STANDINGS.columns).where(MAILBOX.c.account_id == _ACCOUNT)
 
 
@@ -272,20 +272,20 @@ async def require_mailbox(transaction: Transaction, account_id: AccountId, mailb
         raise MailboxNotFound
 
 
-async def _mailboxes(transaction: Transaction, account_id: AccountId) -> dict[str, _Standing]:
+async def _mailboxes(transaction: Transaction, account_id: AccountId) -> dict[str, _MailboxRow]:
     """Return the mailboxes by path."""
     standings = _STANDINGS.read_all(await transaction.rows(_MAILBOXES, account_id=account_id))
     return {mailbox.path: mailbox for mailbox in standings}
 
 
-def _of_id(mailboxes: Mapping[str, _Standing], mailbox_id: MailboxId) -> _Standing:
+def _of_id(mailboxes: Mapping[str, _MailboxRow], mailbox_id: MailboxId) -> _MailboxRow:
     for mailbox in mailboxes.values():
         if mailbox.id == mailbox_id:
             return mailbox
     raise MailboxNotFound
 
 
-def _deletable(mailbox: _Standing) -> _Standing:
+def _deletable(mailbox: _MailboxRow) -> _MailboxRow:
     if mailbox.path == "INBOX":
         raise Conflict("INBOX cannot be deleted")
     return mailbox

@@ -155,7 +155,7 @@ class Places:
         return True
 
     async def leave_all(self, mailbox: MailboxState, *, is_announced: bool) -> None:
-        """Remove all placements in this mailbox of messages that are in other mailboxes too."""
+        """Remove this mailbox from the places of all messages. Messages that are also elsewhere stay there."""
         if not await self._are_any():
             return
         ids: dict[MessageId, None] = {}

@@ -84,8 +84,8 @@ _SOME: Statement = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Nameless:
-    """A message that names no other, and the data that its subject can match."""
+class _Unreferenced:
+    """A message that references no other, and the data by which its subject may match a reply."""
 
     base: str
     is_answer: bool
@@ -98,7 +98,7 @@ class _Nameless:
         """The key that records that such a reply exists; no Message-ID begins with a space."""
         return storable(f" re:{self.base}", KEY_BYTES)
 
-    def answers(self, other: _Nameless) -> bool:
+    def answers(self, other: _Unreferenced) -> bool:
         """Whether this is a reply by a recipient of the other to its author."""
         after_ms = self.received_at_ms - other.received_at_ms
         return (
@@ -123,14 +123,14 @@ class Threads:
     async def assign(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
         """Return a thread for each message, and merge threads that these messages connect."""
         keys = [_keys(arrival) for arrival in arrived]
-        nameless = [_nameless(arrival) for arrival in arrived]
-        marks = {item.mark for item in nameless if item is not None}
+        unreferenced = [_unreferenced(arrival) for arrival in arrived]
+        marks = {item.mark for item in unreferenced if item is not None}
         known = await self._links({key for item in keys for key in item} | marks)
         self._stored.update(known.values())
         links = dict(known)
         threads = [self._thread_of(item, links) for item in keys]
-        await self._tie_by_subject(nameless, threads, known)
-        for message, thread in zip(nameless, threads, strict=True):
+        await self._tie_by_subject(unreferenced, threads, known)
+        for message, thread in zip(unreferenced, threads, strict=True):
             if message is not None and message.is_answer:
                 links.setdefault(message.mark, thread)
         fresh = [
@@ -184,10 +184,10 @@ class Threads:
     # ---- by subjects
 
     async def _tie_by_subject(
-        self, nameless: Sequence[_Nameless | None], threads: Sequence[ThreadId], known: dict[str, ThreadId]
+        self, unreferenced: Sequence[_Unreferenced | None], threads: Sequence[ThreadId], known: dict[str, ThreadId]
     ) -> None:
-        among: dict[tuple[str, bool], list[tuple[_Nameless, ThreadId]]] = {}
-        for message, thread in zip(nameless, threads, strict=True):
+        among: dict[tuple[str, bool], list[tuple[_Unreferenced, ThreadId]]] = {}
+        for message, thread in zip(unreferenced, threads, strict=True):
             if message is None:
                 continue
             others = among.get((message.mark, not message.is_answer), [])
@@ -197,17 +197,18 @@ class Threads:
                     self._join(thread, its)
             among.setdefault((message.mark, message.is_answer), []).append((message, thread))
 
-    async def _alike(self, nameless: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
+    async def _alike(self, unreferenced: _Unreferenced) -> list[tuple[_Unreferenced, ThreadId]]:
         """Return messages in the time window that name no other and have the same base subject."""
-        before, after = (ANSWERED_WITHIN_MS, 0) if nameless.is_answer else (0, ANSWERED_WITHIN_MS)
+        before, after = (ANSWERED_WITHIN_MS, 0) if unreferenced.is_answer else (0, ANSWERED_WITHIN_MS)
         rows = await self._ledger.rows(
             _ALIKE,
-            from_ms=nameless.received_at_ms - before,
-            to_ms=nameless.received_at_ms + after,
-            ending="%" + re.sub(r"([%_\\])", r"\\\1", nameless.base),
+            from_ms=unreferenced.received_at_ms - before,
+            to_ms=unreferenced.received_at_ms + after,
+            ending="%" + re.sub(r"([%_\\])", r"\\\1", unreferenced.base),
         )
         candidates = [
-            (_nameless_in(received_at_ms, orjson.loads(summary)), thread) for thread, received_at_ms, summary in rows
+            (_unreferenced_in(received_at_ms, orjson.loads(summary)), thread)
+            for thread, received_at_ms, summary in rows
         ]
         self._stored.update(ThreadId(thread) for thread, _, _ in rows)
         return [(other, ThreadId(thread)) for other, thread in candidates if other is not None]
@@ -267,7 +268,7 @@ def _keys(arrival: Arrived) -> list[str]:
     return list(dict.fromkeys(storable(header, KEY_BYTES) for header in [*own, *ancestors]))
 
 
-def _nameless(arrival: Arrived) -> _Nameless | None:
+def _unreferenced(arrival: Arrived) -> _Unreferenced | None:
     overview = arrival.overview
     if arrival.origin_thread_id is not None or overview.references or overview.in_reply_to:
         return None
@@ -276,17 +277,17 @@ def _nameless(arrival: Arrived) -> _Nameless | None:
         return None
     authors = frozenset(_spelled(overview.from_))
     recipients = frozenset(_spelled((*overview.to, *overview.cc)))
-    return _Nameless(fold(base), is_answer, arrival.received_at_ms, authors, recipients)
+    return _Unreferenced(fold(base), is_answer, arrival.received_at_ms, authors, recipients)
 
 
 def _spelled(addresses: Iterable[Address]) -> Iterable[str]:
     return (item.address.lower() for item in addresses)
 
 
-def _nameless_in(received_at_ms: int, summary: dict[str, Any]) -> _Nameless | None:
+def _unreferenced_in(received_at_ms: int, summary: dict[str, Any]) -> _Unreferenced | None:
     base, is_answer = base_subject(summary["subject"])
     if summary["references"] or summary["in_reply_to"] or not base:
         return None
     authors = frozenset(item["address"].lower() for item in summary["from"])
     recipients = frozenset(item["address"].lower() for item in (*summary["to"], *summary["cc"]))
-    return _Nameless(fold(base), is_answer, received_at_ms, authors, recipients)
+    return _Unreferenced(fold(base), is_answer, received_at_ms, authors, recipients)

@@ -79,7 +79,7 @@ class CountsNews:
         ]
 
 
-class _Board(Waiter):
+class _CountsCache(Waiter):
     """The newest counts of one account. A poke makes it read, at most once in `MERGE_SECONDS`."""
 
     def __init__(self, account_id: AccountId, counts: Counts) -> None:
@@ -128,11 +128,11 @@ class _Board(Waiter):
 class CountsWatch:
     """The counts of an account that one follower was sent."""
 
-    def __init__(self, counts: Counts, board: _Board, waiter: Waiter) -> None:
+    def __init__(self, counts: Counts, cache: _CountsCache, waiter: Waiter) -> None:
         self._counts = counts
-        self._board = board
+        self._cache = cache
         self._waiter = waiter
-        self._topic = counts_topic(board.account_id)
+        self._topic = counts_topic(cache.account_id)
         self._sent: tuple[int, Sight] | None = None
         counts.news.listen(waiter, self._topic)
 
@@ -147,7 +147,7 @@ class CountsWatch:
         These are all visible counts the first time, after `renew`, and when the visible mailboxes changed or a
         snapshot was missed.
         """
-        snapshot = self._board.snapshot
+        snapshot = self._cache.snapshot
         if snapshot is None or self._sent == (snapshot.number, sight):
             return None
         is_whole = self._sent != (snapshot.number - 1, sight)
@@ -157,7 +157,7 @@ class CountsWatch:
 
     def close(self) -> None:
         self._counts.news.leave(self._waiter, self._topic)
-        self._counts.leave(self._board)
+        self._counts.leave(self._cache)
 
 
 class Counts:
@@ -166,7 +166,7 @@ class Counts:
     def __init__(self, reader: CountsReader, bus: Bus, sleep: Sleep = asyncio.sleep) -> None:
         self._reader = reader
         self._bus = bus
-        self._boards: dict[AccountId, _Board] = {}
+        self._caches: dict[AccountId, _CountsCache] = {}
         self._gate = asyncio.Semaphore(READS_AT_ONCE)
         self.sleep = sleep
         self.news = LocalBus()
@@ -174,14 +174,14 @@ class Counts:
 
     def watch(self, account_id: AccountId, waiter: Waiter) -> CountsWatch:
         """Poke the waiter with `counts_topic(account_id)` when there are counts to send, until `close`."""
-        board = self._boards.get(account_id)
-        if board is None:
-            board = self._boards[account_id] = _Board(account_id, self)
-            self._bus.listen(board, account_id)
-            board.poke(account_id)
-        board.watches += 1
-        watch = CountsWatch(self, board, waiter)
-        if board.snapshot is not None:
+        cache = self._caches.get(account_id)
+        if cache is None:
+            cache = self._caches[account_id] = _CountsCache(account_id, self)
+            self._bus.listen(cache, account_id)
+            cache.poke(account_id)
+        cache.watches += 1
+        watch = CountsWatch(self, cache, waiter)
+        if cache.snapshot is not None:
             watch.renew()
         return watch
 
@@ -198,9 +198,9 @@ class Counts:
         async with self._gate:
             return await self._reader.counts(account_id)
 
-    def leave(self, board: _Board) -> None:
-        board.watches -= 1
-        if not board.watches:
-            del self._boards[board.account_id]
-            self._bus.leave(board, board.account_id)
-            board.close()
+    def leave(self, cache: _CountsCache) -> None:
+        cache.watches -= 1
+        if not cache.watches:
+            del self._caches[cache.account_id]
+            self._bus.leave(cache, cache.account_id)
+            cache.close()

@@ -97,7 +97,7 @@ class Listing:
         self._names = MailboxNames(reader)
 
     async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> Prepared:
-        """Return the status of the index for this list, updated if it may be stale.
+        """Update the index if it may be stale for this list, and return the state of the list before it is read.
 
         Raises MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired if its mailbox was
         recreated.

@@ -62,36 +62,36 @@ class Texts:
         Raises InvalidRequest for too many texts; SearchIncomplete, MailServerError if some messages could not be
         examined.
         """
-        look = self._look(account_id, tree)
+        search = self._server_search(account_id, tree)
         try:
             async with asyncio.timeout(WHOLE_SECONDS):
-                await look.run(await self._unindexed(account_id, caller, tree))
+                await search.run(await self._unindexed(account_id, caller, tree))
         except TimeoutError:
             raise SearchIncomplete from None
-        return (await self._answered(account_id, tree, look)).tree
+        return (await self._answered(account_id, tree, search)).tree
 
     async def answered(
         self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float | None = None
     ) -> TextAnswer:
         """Like `whole`, for a search, which waits for the server at most `seconds` (None: `ORIGIN_SECONDS`)."""
-        look = self._look(account_id, tree)
+        search = self._server_search(account_id, tree)
         with suppress(TimeoutError, MailServerError):
             async with asyncio.timeout(ORIGIN_SECONDS if seconds is None else seconds):
-                await look.run(await self._unindexed(account_id, caller, tree))
-        return await self._answered(account_id, tree, look)
+                await search.run(await self._unindexed(account_id, caller, tree))
+        return await self._answered(account_id, tree, search)
 
-    def _look(self, account_id: AccountId, tree: f.Filter) -> _Look:
+    def _server_search(self, account_id: AccountId, tree: f.Filter) -> _ServerSearch:
         texts = set(f.texts_in(tree))
         if len(texts) > TEXTS_LIMIT:
             raise InvalidRequest.at("/filter", f"At most {TEXTS_LIMIT} conditions on body, text or header are allowed")
-        return _Look(self._backends, self._reader, account_id, texts)
+        return _ServerSearch(self._backends, self._reader, account_id, texts)
 
-    async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> TextAnswer:
+    async def _answered(self, account_id: AccountId, tree: f.Filter, search: _ServerSearch) -> TextAnswer:
         """Combine the index's results with those found on the server."""
         answers: dict[f.Text, f.Filter] = {}
-        for text, found in look.found.items():
+        for text, found in search.found.items():
             answers[text] = f.Any((await self._by_index(account_id, text), f.IsOneOf(found)))
-        if look.is_complete:
+        if search.is_complete:
             return TextAnswer(f.with_answers(tree, answers), is_complete=True)
         possible = {text: f.Any((answer, f.Unindexed())) for text, answer in answers.items()}
         return TextAnswer(f.with_answers(tree, answers, possible), is_complete=False)
@@ -119,7 +119,7 @@ class Texts:
         return f.IsOneOf(await self._text_index.with_field(account_id, name, folded))
 
 
-class _Look:
+class _ServerSearch:
     """Asks the server for texts in messages outside the index; `found` grows while it runs."""
 
     def __init__(self, backends: Backends, reader: MailReader, account_id: AccountId, texts: Iterable[f.Text]) -> None:
@@ -133,10 +133,10 @@ class _Look:
         """Search all of them. Raises MailServerError."""
         if unindexed:
             backend = await self._backends.of(self._account_id)
-            await together((self._look_in(backend, *mailbox) for mailbox in unindexed), MAILBOXES_AT_A_TIME)
+            await together((self._search_in(backend, *mailbox) for mailbox in unindexed), MAILBOXES_AT_A_TIME)
         self.is_complete = True
 
-    async def _look_in(self, backend: MailBackend, mailbox: Mailbox, uids: Sequence[int]) -> None:
+    async def _search_in(self, backend: MailBackend, mailbox: Mailbox, uids: Sequence[int]) -> None:
         for some in _newest_first(uids):
             for text, found in self.found.items():
                 uids_found = await backend.search(mailbox, text.scope, text.value, some)
