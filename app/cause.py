@@ -1,7 +1,7 @@
-"""Which request the running code works for. Answers, log lines and events carry it.
+"""Identifies the request that the running code works for. Answers, log lines and events include it.
 
-The value belongs to the task of the request and to the tasks that it starts. A task that outlives its request is
-started in a context of its own (`detached`).
+The value applies to the request's task and to the tasks that it starts. A task that outlives its request must be
+started in a detached context (`detached`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CLIENT_ID_CHARS = 64
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`request_id` is ours and unique; `client_id` is the `Client-Id` header, by which an app knows its own changes."""
+    """`request_id` is unique. `client_id` is the `Client-Id` header, by which an app recognises its own changes."""
 
     request_id: str
     client_id: str | None = None
@@ -31,19 +31,19 @@ def new_request_id() -> str:
 
 
 def current_cause() -> Cause | None:
-    """None in work that no request caused."""
+    """The cause of the running code, or None outside of requests."""
     return _CAUSE.get()
 
 
 def current_request_id() -> str:
-    """The id of the running request; a new one where there is no request, as in an answer to broken HTTP."""
+    """The id of the running request, or a new id if there is none, as in an answer to malformed HTTP."""
     cause = _CAUSE.get()
     return new_request_id() if cause is None else cause.request_id
 
 
 @contextmanager
 def caused_by(cause: Cause | None) -> Iterator[None]:
-    """Let everything within be the work of this request."""
+    """Run the block as the work of this request."""
     token = _CAUSE.set(cause)
     try:
         yield

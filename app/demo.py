@@ -1,4 +1,4 @@
-"""The demo: a domain with two users and a mailbox that looks lived in, made once."""
+"""The demo: a domain with two users and a mailbox with realistic mail, created once."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ class DemoUser:
 
 
 def settings_for(settings: Settings) -> Settings:
-    """The settings of the demo: its domain, and loopback for accounts to reach, unless others are set."""
+    """The settings of the demo: by default its domain, and access to loopback addresses."""
     return settings.model_copy(
         update={"domains": settings.domains or (DOMAIN,), "net_allow": settings.net_allow or LOOPBACK}
     )
 
 
 async def prepare(settings: Settings) -> None:
-    """Make users, mail and a server key where they are missing, and demo.json. Waits while the database fails."""
+    """Create users, mail, a server key and demo.json if they are missing. Waits while the database fails."""
     known = read(settings.data_dir)
     if known is not None:
         return
@@ -99,13 +99,13 @@ async def prepare(settings: Settings) -> None:
 
 
 def read(data_dir: Path) -> dict[str, Any] | None:
-    """What demo.json says; None where there is none."""
+    """The content of demo.json, or None."""
     path = data_dir / FILE
     return orjson.loads(path.read_bytes()) if path.exists() else None
 
 
 def write(demo: dict[str, Any], data_dir: Path) -> Path:
-    """Put demo.json and, once the demo listens, demo.env in place, readable by their owner alone."""
+    """Write demo.json and, once the demo listens, demo.env, readable by their owner only."""
     path = data_dir / FILE
     files.replace(path, orjson.dumps(demo, option=orjson.OPT_INDENT_2) + b"\n")
     if demo["base_url"]:
@@ -131,13 +131,13 @@ def variables(demo: dict[str, Any]) -> dict[str, object]:
 def what_to_try(demo: dict[str, Any], path: Path) -> str:
     """Lines to paste into another terminal."""
     alice, bob = demo["users"]
-    ports, shown = demo["ports"], variables(demo)
+    ports, names = demo["ports"], variables(demo)
     return f"""\
-Postgate is at {shown["URL"]} (API explorer: {shown["URL"]}/docs). Keys and passwords are in {path}.
+Postgate is at {names["URL"]} (API explorer: {names["URL"]}/docs). Keys and passwords are in {path}.
 
 In another terminal, in this directory:
 
-. {shlex.quote(str(path.with_name(VARIABLES_FILE)))}   # sets URL, KEY, ACCOUNT={shown["ACCOUNT"]}
+. {shlex.quote(str(path.with_name(VARIABLES_FILE)))}   # sets URL, KEY, ACCOUNT={names["ACCOUNT"]}
                       # and PASSWORD, IMAP_PORT, SMTP_PORT, SUBMISSION_PORT
 
 # List mail:
@@ -174,11 +174,11 @@ async def _server_key(runtime: Runtime) -> str:
     return secret
 
 
-# ---- the mail
+# ---- demo mail
 
 
 async def _fill(runtime: Runtime, account_id: AccountId, own: Address) -> None:
-    """Two hundred messages of the last half year, the same every time but for their dates."""
+    """Add MESSAGES messages of the last half year. Only their dates differ between runs."""
     mailboxes = {mailbox.path: mailbox.id for mailbox in await runtime.reader.mailboxes.mailboxes(account_id)}
     chance = random.Random(20)  # noqa: S311 - the same mail every time
     now = now_ms()
@@ -195,7 +195,7 @@ async def _put(
 
 
 def _message(number: int, date_ms: int, own: Address, chance: random.Random) -> tuple[str, Draft, Flags]:
-    """Where it goes, what it says, and its flags."""
+    """The mailbox, content and flags of a message."""
     person = Address(*chance.choice(_PEOPLE))
     is_sent = number % 8 == 0
     place = "Sent" if is_sent else chance.choices(("INBOX", "Archive", "Junk", "Trash"), (85, 10, 3, 2))[0]

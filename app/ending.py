@@ -1,4 +1,4 @@
-"""The end of the process: asked for by a signal, done in order, and over in time whatever hangs."""
+"""Ends the process after a signal, in order and within a time limit even if a part hangs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from app.telemetry import get_logger
 
 LIMIT_SECONDS = 9.0
-"""After SIGTERM the process ends within this time, in order or not."""
+"""The process ends at the latest this long after SIGTERM."""
 THREADS_SECONDS = 0.5
-"""How long threads may still run once everything is closed: what they do, nobody waits for."""
+"""How long threads may still run after everything is closed. Nothing waits for their results."""
 CLOSE_SECONDS = 1.5
 """How long one part of the process may take to close."""
 
@@ -25,46 +25,46 @@ log = get_logger(__name__)
 
 
 class Ending:
-    """Waits for SIGTERM or SIGINT. A thread of its own ends the process when the event loop does not."""
+    """Handles SIGTERM and SIGINT. A separate thread ends the process if the event loop does not."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._closed = threading.Event()
         self._begin: Callable[[], object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def is_asked(self) -> bool:
-        return self._asked.is_set()
+    def is_requested(self) -> bool:
+        return self._requested.is_set()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take the signals from here on. The handlers stay: a second signal changes nothing."""
+        """Install the signal handlers, permanently: a second signal has no effect."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._request)
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
         yield
 
     def closed(self) -> None:
-        """Everything is closed: threads that still run are not waited for."""
+        """Report that everything is closed. Running threads are abandoned."""
         self._closed.set()
 
     def begin_with(self, begin: Callable[[], object]) -> None:
-        """What to call in the event loop's thread once the end is asked for. For the running loop."""
+        """Set the function to call in the running event loop's thread when a signal arrives."""
         self._loop = asyncio.get_running_loop()
         self._begin = begin
-        if self.is_asked:
+        if self.is_requested:
             begin()
 
-    def _ask(self, *_: object) -> None:
-        if self.is_asked:
+    def _request(self, *_: object) -> None:
+        if self.is_requested:
             return
-        self._asked.set()
+        self._requested.set()
         if self._loop is not None and self._begin is not None:
             self._loop.call_soon_threadsafe(self._begin)
 
     def _watch(self) -> None:
-        self._asked.wait()
+        self._requested.wait()
         if not self._closed.wait(LIMIT_SECONDS):
             log.error("end_forced", tasks=self._tasks(), threads=_threads())
             _exit(1)
@@ -73,31 +73,31 @@ class Ending:
         _exit(0)
 
     def _tasks(self) -> list[str]:
-        """What each task of the event loop waits for."""
+        """The position at which each task of the event loop waits."""
         if self._loop is None:
             return []
         try:
-            return sorted(_place_of(task) for task in asyncio.all_tasks(self._loop))
-        except RuntimeError:  # the loop goes on, and changes the set
+            return sorted(_position_of(task) for task in asyncio.all_tasks(self._loop))
+        except RuntimeError:  # the loop is running and changes the set
             return []
 
 
-def _place_of(task: asyncio.Task[object]) -> str:
+def _position_of(task: asyncio.Task[object]) -> str:
     frames = task.get_stack(limit=1)
-    place = f" at {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
-    return f"{getattr(task.get_coro(), '__qualname__', task.get_name())}{place}"
+    position = f" at {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
+    return f"{getattr(task.get_coro(), '__qualname__', task.get_name())}{position}"
 
 
 def _threads() -> list[str]:
-    """The innermost frame of each thread but this one."""
+    """The innermost frame of each other thread."""
     frames = sys._current_frames()
-    found = []
+    positions = []
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
         if frame is not None and thread is not threading.current_thread():
             at = traceback.extract_stack(frame, limit=1)[0]
-            found.append(f"{thread.name} at {at.filename}:{at.lineno} in {at.name}")
-    return found
+            positions.append(f"{thread.name} at {at.filename}:{at.lineno} in {at.name}")
+    return positions
 
 
 def _exit(code: int) -> None:
@@ -107,7 +107,7 @@ def _exit(code: int) -> None:
 
 
 async def close_within(name: str, close: Callable[[], Awaitable[object]], seconds: float = CLOSE_SECONDS) -> None:
-    """Close one part of the process; one that takes too long is left as it is, with a log line that names it."""
+    """Close one part of the process. After `seconds` the part is abandoned and logged."""
     try:
         async with asyncio.timeout(seconds):
             await close()

@@ -1,35 +1,35 @@
-"""The error tree: what can go wrong, named once.
+"""The hierarchy of Postgate's errors.
 
 GatewayError
-├── InvalidRequest          the caller's input is wrong; `errors` points at each fault
-│   ├── AddressNotAllowed   a host that this install may not connect to
+├── InvalidRequest          the input is invalid; `errors` points at each fault
+│   ├── AddressNotAllowed   a host that this installation may not connect to
 │   └── NotStorable         the database refuses a value
-├── NotAuthenticated        no token, or not a valid one
+├── NotAuthenticated        the token is missing or invalid
 │   └── TokenMissing, TokenMalformed, TokenExpired, TokenRevoked
-├── NotPermitted            a valid token without the right
-├── NotFound                no such thing, or none that the caller may see
-├── Conflict                the thing's present state forbids it
+├── NotPermitted            the token lacks a scope
+├── NotFound                the resource does not exist, or is not visible to the caller
+├── Conflict                the current state of the resource forbids the operation
 ├── PreconditionFailed      If-Match, UNCHANGEDSINCE
-├── StateExpired            a cursor or state that cannot be answered any more
-├── NotSupported            not offered by this version or by the origin
-│   └── NotImplementedYet   in the API's contract, and not built
+├── StateExpired            the cursor or state is too old
+├── NotSupported            not supported by this version or by the mail server
+│   └── NotImplementedYet   part of the API, but not implemented
 ├── TooLarge
 ├── RangeNotSatisfiable     a byte range outside the content
-├── UnsupportedMedia        a content type that is not taken here
+├── UnsupportedMedia        a content type that the operation does not accept
 ├── RateLimited
-├── Unavailable             Postgate cannot do its work now: retry the same request later
-│   ├── DatabaseUnavailable the database does not answer
+├── Unavailable             Postgate cannot process the request now: retry it later
+│   ├── DatabaseUnavailable the database does not respond
 │   └── StorageUnavailable  the disk fails
 │       └── StorageFull     the disk is full
-└── MailServerError         the origin's fault
-    ├── Unreachable         no connection, or it was lost
-    │   └── TimedOut        it did not answer within the deadline
+└── MailServerError         an error of the account's mail server
+    ├── Unreachable         the connection failed or was lost
+    │   └── TimedOut        the server did not respond within the deadline
     ├── LoginRefused
-    ├── ServerRefused       NO, 4xx or 5xx: it understood and declined
-    └── ServerProtocolError BAD, or an answer that breaks the protocol
+    ├── ServerRefused       NO, 4xx or 5xx: the server refused the command
+    └── ServerProtocolError BAD, or a response that violates the protocol
 
-A class has a stable `code`, which names its row in the table of problems (`app/problems`): title, status, replies to
-mail programs, help. An instance has `detail` and the facts of this case as fields.
+A class has a stable `code`, the key of its row in the table of problems (`app/problems`): title, status, replies to
+mail programs, help. An instance has a `detail` and further facts as fields.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from app.problems import PROBLEMS, Problem
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault in a request: a JSON pointer into its body or the name of a parameter, and what is wrong."""
+    """One fault in a request: its description, and a JSON pointer into the body or the name of a parameter."""
 
     detail: str
     pointer: str | None = None
@@ -52,7 +52,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class OriginAnswer:
-    """What a mail server said: `protocol` is imap, smtp or pop3; `response` its line without secrets."""
+    """A mail server's response. `protocol` is imap, smtp or pop3; `response` is the line without secrets."""
 
     protocol: str
     response: str
@@ -60,12 +60,12 @@ class OriginAnswer:
 
 
 class GatewayError(Exception):
-    """Root of all errors that Postgate raises on purpose. A subclass without a `code` has that of its parent."""
+    """Base class of all errors that Postgate raises deliberately. A subclass without a `code` inherits its parent's."""
 
     code: ClassVar[str] = "internal_error"
     problem: ClassVar[Problem] = PROBLEMS[code]
     faults: tuple[Fault, ...] = ()
-    """The places of the request that are wrong, where they are known."""
+    """The faults in the request, if known."""
 
     def __init_subclass__(cls) -> None:
         cls.problem = PROBLEMS[cls.code]
@@ -75,12 +75,12 @@ class GatewayError(Exception):
         self.detail = detail or self.problem.title
 
     def pointing_at(self, pointer: str) -> Self:
-        """This error about one place of the JSON body."""
+        """Set the JSON pointer of the fault, and return self."""
         self.faults = (Fault(self.detail, pointer=pointer),)
         return self
 
     def naming(self, parameter: str) -> Self:
-        """This error about one query parameter."""
+        """Set the query parameter of the fault, and return self."""
         self.faults = (Fault(self.detail, parameter=parameter),)
         return self
 
@@ -99,16 +99,16 @@ class InvalidRequest(GatewayError):
 
     @classmethod
     def at(cls, pointer: str, detail: str) -> InvalidRequest:
-        """An error about one place of the JSON body."""
+        """An error for one member of the JSON body."""
         return cls(detail, (Fault(detail, pointer=pointer),))
 
     @classmethod
     def parameter(cls, name: str, detail: str) -> InvalidRequest:
-        """An error about one query parameter, path parameter or header."""
+        """An error for one query parameter, path parameter or header."""
         return cls(detail, (Fault(detail, parameter=name),))
 
     def in_body(self) -> InvalidRequest:
-        """The same where the parameters were members of the JSON body."""
+        """The same error for parameters that were members of the JSON body."""
         faults = [
             Fault(fault.detail, pointer=f"/{fault.parameter}") if fault.parameter else fault for fault in self.faults
         ]
@@ -131,7 +131,7 @@ class IdempotencyMismatch(InvalidRequest):
 
 
 class MalformedRequest(GatewayError):
-    """The request cannot even be read: broken JSON, a frame that is not one."""
+    """The request cannot be parsed: malformed JSON or an invalid frame."""
 
     code = "malformed_request"
 
@@ -197,7 +197,7 @@ class LinkExpired(GatewayError):
 
 
 class ImageNotAvailable(GatewayError):
-    """An image from elsewhere that is not shown: its server may not be reached, is slow, or sent no raster image."""
+    """A remote image cannot be returned: its server is not allowed, unreachable or slow, or sent no raster image."""
 
     code = "image_not_available"
 
@@ -237,7 +237,7 @@ class NotSupported(GatewayError):
 
 
 class NotImplementedYet(NotSupported):
-    """An operation of the API's contract that this version does not have."""
+    """An operation of the API that this version does not implement."""
 
     code = "not_implemented"
 
@@ -253,7 +253,7 @@ class TooComplex(GatewayError):
 
 
 class ClientLeft(GatewayError):
-    """The client closed its connection before it had an answer; nobody reads this error."""
+    """The client closed its connection before the answer, so this error is not sent."""
 
     code = "client_left"
 
@@ -279,7 +279,7 @@ class RateLimited(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """Postgate cannot do its work now. Nothing was lost; the same request may succeed later."""
+    """Postgate cannot process the request now. Nothing is lost; the same request may succeed later."""
 
     code = "unavailable"
 
@@ -297,13 +297,13 @@ class StorageFull(StorageUnavailable):
 
 
 class SearchIncomplete(Unavailable):
-    """The full-text index is still being filled, and what it lacks could not be read in time."""
+    """The full-text index is incomplete, and the missing messages could not be read in time."""
 
     code = "search_incomplete"
 
 
 class SyncPending(Unavailable):
-    """The index holds nothing of a list yet, and the mail server did not tell it in time."""
+    """The index has no data of a list yet, and the mail server did not return it in time."""
 
     code = "sync_pending"
 
@@ -317,7 +317,7 @@ class MailServerError(GatewayError):
 
 
 class Throttled(RateLimited, MailServerError):
-    """It has had enough of an account for now: connections, commands or bytes."""
+    """The mail server throttles an account: connections, commands or bytes."""
 
     code = "mail_server_throttled"
 

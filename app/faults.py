@@ -1,7 +1,7 @@
-"""Fault points: named places where a test makes the process die, as a power cut would.
+"""Fault points: named places where a test kills the process, to simulate a power cut.
 
-`POSTGATE_FAULT_POINT=name` kills the process at the first pass of that point, `name:3` at the third. Unset, a point
-costs one comparison. `postgate serve` refuses to start with it.
+`POSTGATE_FAULT_POINT=name` kills the process when it first passes that point, `name:3` the third time. If unset, a
+point costs one comparison. `postgate serve` refuses to start with this variable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _passes_left = int(_count or 1)
 
 
 def point(name: str) -> None:
-    """Die here by SIGKILL when this point is armed."""
+    """Kill the process by SIGKILL if this point is armed."""
     global _passes_left  # noqa: PLW0603 - a process dies once
     if name != _armed:
         return

@@ -1,4 +1,4 @@
-"""Log lines that clients can cause as often as they like: logged once, then counted, with a summary each minute."""
+"""Limits log lines that clients can repeat: each is logged once, then counted, with a summary every minute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 SUMMARY_SECONDS = 60.0
 KEYS_LIMIT = 1_000
-"""Different lines that are counted at one time."""
+"""Number of different lines that are counted at a time."""
 
 
 _Key = tuple[str, int, str, str]
@@ -18,7 +18,7 @@ _Key = tuple[str, int, str, str]
 
 @dataclass(slots=True)
 class _Repeated:
-    """The last record of a line, when the line was logged, and how often it was left out since."""
+    """The last record of a line, the time it was logged, and how often it was suppressed since."""
 
     record: logging.LogRecord
     logged_at: float
@@ -26,9 +26,9 @@ class _Repeated:
 
 
 class RepetitionFilter(logging.Filter):
-    """Leaves out a line that was logged within the last minute. `flush` gives `emit` a summary of what was left out.
+    """Suppresses a line that was logged within the last minute. `flush` passes a summary of suppressed lines to `emit`.
 
-    Lines are the same where logger, level, message (without its arguments) and the place of an exception are.
+    Lines are equal if logger, level, message (without its arguments) and the position of an exception are.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RepetitionFilter(logging.Filter):
         key = _key_of(record)
         with self._lock:
             if key not in self._repeated and len(self._repeated) >= KEYS_LIMIT:
-                key = ("", 0, "", "")  # all that there is no room for
+                key = ("", 0, "", "")  # all further lines together
             known = self._repeated.get(key)
             if known is None:
                 self._repeated[key] = _Repeated(record, self._clock())
@@ -55,22 +55,22 @@ class RepetitionFilter(logging.Filter):
             return False
 
     def flush(self) -> None:
-        """Log what was left out for a minute, and forget the lines that did not come again."""
+        """Log summaries of lines suppressed for a minute, and drop lines that were not repeated."""
         now = self._clock()
         with self._lock:
-            due = [(key, one) for key, one in self._repeated.items() if now - one.logged_at >= SUMMARY_SECONDS]
-            for key, one in due:
-                if one.count:
-                    self._repeated[key] = _Repeated(one.record, now)
+            due = [(key, line) for key, line in self._repeated.items() if now - line.logged_at >= SUMMARY_SECONDS]
+            for key, line in due:
+                if line.count:
+                    self._repeated[key] = _Repeated(line.record, now)
                 else:
                     del self._repeated[key]
-        for _, one in due:
-            if one.count:
-                self._emit(_Summary(one.record, one.count))
+        for _, line in due:
+            if line.count:
+                self._emit(_Summary(line.record, line.count))
 
 
 class _Summary(logging.LogRecord):
-    """A record with the number of those like it, without their exceptions."""
+    """A record with the number of equal ones, without an exception."""
 
     def __init__(self, last: logging.LogRecord, count: int) -> None:
         text = f"{last.getMessage()} (repeated {count} times)"
@@ -78,15 +78,15 @@ class _Summary(logging.LogRecord):
 
 
 def _key_of(record: logging.LogRecord) -> _Key:
-    error, place = (record.exc_info or (None, None, None))[1:]
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-    return record.name, record.levelno, str(record.msg)[:200], f"{type(error).__name__} {where}"
+    error, position = (record.exc_info or (None, None, None))[1:]
+    while position is not None and position.tb_next is not None:
+        position = position.tb_next
+    location = "" if position is None else f"{position.tb_frame.f_code.co_filename}:{position.tb_lineno}"
+    return record.name, record.levelno, str(record.msg)[:200], f"{type(error).__name__} {location}"
 
 
 def flush_regularly(repetitions: RepetitionFilter) -> None:
-    """Write summaries from a thread, for as long as the process runs."""
+    """Log summaries from a thread while the process runs."""
 
     def work() -> None:
         while True:

@@ -1,7 +1,7 @@
-"""Names what holds the event loop: a tool for development and soak tests, off by default.
+"""Reports callbacks that block the event loop: a tool for development and soak tests, off by default.
 
-It counts the CPU time of each callback, so that other programs on the machine do not matter. It needs asyncio's own
-event loop: uvloop runs callbacks where Python cannot look.
+It measures the CPU time of each callback, so that other programs on the machine do not matter. It needs asyncio's own
+event loop: Python code cannot observe uvloop's callbacks.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from app.telemetry import get_logger
 
 STACK_FRAMES = 8
 COLLECTION = "garbage collection"
-"""What the time of Python's garbage collector is counted as, whichever callback it interrupts."""
+"""Name under which the time of Python's garbage collector is counted, instead of the callback that it interrupts."""
 
 log = get_logger(__name__)
 
 _HANDLE: Any = asyncio.Handle
-"""What the event loop makes of each callback; `_run` calls it."""
-_HELD = Counter("postgate_loop_held_total", "Callbacks that held the event loop for too long", ["callback"])
+"""The event loop's wrapper of a callback; `_run` calls it."""
+_BLOCKED = Counter("postgate_loop_held_total", "Callbacks that blocked the event loop for too long", ["callback"])
 
 
 class LoopWatch:
-    """Measures every callback of the event loops that run while it is installed."""
+    """Measures every callback of the running event loops while it is installed."""
 
     def __init__(self, limit_ms: int) -> None:
         self._limit_seconds = limit_ms / 1000
@@ -43,7 +43,7 @@ class LoopWatch:
         self._is_over = threading.Event()
 
     def install(self) -> None:
-        """Watch the event loop of this thread."""
+        """Measure the event loop of this thread."""
         watch, run = self, self._run
 
         def measured(handle: asyncio.Handle) -> None:
@@ -67,7 +67,7 @@ class LoopWatch:
         self._is_over.set()
 
     def _note_collection(self, phase: str, _: dict[str, int]) -> None:
-        """Python's garbage collector runs inside whatever callback makes the next object."""
+        """Measure the garbage collector, which runs inside the callback that triggers it."""
         if threading.get_ident() != self._thread_id:
             return
         if phase == "start":
@@ -76,7 +76,7 @@ class LoopWatch:
             self._collected_seconds += time.thread_time() - self._collecting_since
 
     def _sample(self) -> None:
-        """Note the stack of a callback while it is late: afterwards nothing shows where it was."""
+        """Record the stack of a slow callback while it runs."""
         while not self._is_over.wait(self._limit_seconds / 2):
             began = self._began
             if began is None or self._stack or time.monotonic() - began < self._limit_seconds / 2:
@@ -94,7 +94,7 @@ class LoopWatch:
 
     @staticmethod
     def _count(name: str, seconds: float, stack: list[str]) -> None:
-        _HELD.labels(name).inc()
+        _BLOCKED.labels(name).inc()
         log.warning("loop_blocked", callback=name, cpu_ms=round(seconds * 1000), at=stack)
 
 

@@ -1,4 +1,4 @@
-"""Every setting, with its default and unit. Each is read from the environment as POSTGATE_ and its name in capitals."""
+"""All settings, with defaults and units. The environment variable is POSTGATE_ and the name in capitals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Network = IPv4Network | IPv6Network
 
 
 class Settings(BaseSettings):
-    """Settings of one Postgate process. A port of 0 takes any free one; None switches a server off."""
+    """Settings of one Postgate process. Port 0 means any free port; None disables a server."""
 
     model_config = SettingsConfigDict(env_prefix="POSTGATE_", extra="forbid", frozen=True)
 
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: str | None) -> str | None:
-        """Any usual spelling of the scheme, as SQLAlchemy wants it."""
+        """Accept the usual spellings of the scheme, and return SQLAlchemy's."""
         if value is None:
             return None
         scheme, _, rest = value.partition("://")

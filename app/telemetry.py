@@ -1,6 +1,6 @@
-"""Logs: structured lines, never a secret nor the text of a message.
+"""Structured logging, without secrets and message text.
 
-What must not be logged is not given to a logger in the first place; masking here is the net below.
+Callers do not pass secrets to a logger; masking here is a second line of defence.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Where an exception and those that led to it were raised, with their messages. Never the value of a variable.
+    """The tracebacks and messages of an exception and its causes, without the values of variables.
 
-    What a message quotes may be a secret or somebody's mail (`KeyError`, `int`), as may its further lines (the
-    details of a database). So only its first line is given, without what is in quotation marks.
+    Quoted text in a message may be a secret or mail (`KeyError`, `int`), as may further lines (details of a database).
+    Therefore only its first line is returned, without quoted text.
     """
     return "".join(_lines_of(error, _CHAIN_LIMIT))
 
@@ -61,7 +61,7 @@ _EXCEPTIONS = structlog.processors.ExceptionRenderer(lambda exc_info: describe_e
 
 
 class _Stderr:
-    """Standard error for log lines. A line that cannot be written, to a full disk say, is lost; its caller goes on."""
+    """Standard error for log lines. A line that cannot be written, for example to a full disk, is dropped."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -74,9 +74,9 @@ class _Stderr:
 
 
 def configure(level: str) -> None:
-    """Send log lines as JSON to standard error, those of libraries too, from `level` (debug … error) on.
+    """Write log lines as JSON to standard error, including those of libraries, from `level` (debug … error) on.
 
-    A library's line that repeats, as uvicorn's for each malformed request, is logged once and then counted.
+    Repeated lines of libraries, such as uvicorn's for malformed requests, are logged once and then counted.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -105,11 +105,11 @@ def configure(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(max(number, logging.INFO))
     for name in ("aioimaplib", "aiosmtplib", "alembic", "asyncio", "uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # below it they log what is on the wire
+        logging.getLogger(name).setLevel(logging.WARNING)  # lower levels log protocol data
 
 
 def add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the id of the request that the line is about."""
+    """Add the id of the current request."""
     cause = current_cause()
     if cause is not None:
         event.setdefault("request_id", cause.request_id)
@@ -117,7 +117,7 @@ def add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableM
 
 
 def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace what is, or looks like, a secret."""
+    """Mask values that are, or look like, secrets."""
     for key, value in event.items():
         if _SECRET_KEYS.search(key):
             event[key] = MASK

@@ -40,7 +40,7 @@ def before_every_command(
     ] = False,
 ) -> None:
     """Postgate: a REST and WebSocket gateway to mail servers."""
-    if context.invoked_subcommand != PREPARE_DEMO:  # the demo has warned
+    if context.invoked_subcommand != PREPARE_DEMO:  # the demo itself has warned
         warn_of_unknown_names()
 
 

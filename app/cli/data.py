@@ -1,4 +1,4 @@
-"""`postgate backup`, `restore` and `seal`: the data of an install as a whole."""
+"""`postgate seal`, `forget-key`, `backup` and `restore`: the data of a whole installation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 def seal() -> None:
     """Encrypt all credentials with the newest master key: the last one in the key file or the setting."""
-    accounts, apps, grants = on_services(_seal_anew)
+    accounts, apps, grants = on_services(_reseal)
     print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants are encrypted with the newest master key")
 
 
-async def _seal_anew(services: Services) -> tuple[int, int, int]:
+async def _reseal(services: Services) -> tuple[int, int, int]:
     return (
         await services.accounts.seal_anew(),
         await services.oauth_apps.seal_anew(),
@@ -47,9 +47,9 @@ def backup(target: Path) -> None:
     """Write a backup to a new directory: database and messages, without the master key. A server may be running."""
     from app.mailstore.backup import back_up
 
-    made = back_up(read_settings(), target)
-    print(f"{made.blobs} blobs of {made.blob_bytes} bytes and the database are in {target}")
-    for name in made.missing:
+    result = back_up(read_settings(), target)
+    print(f"{result.blobs} blobs of {result.blob_bytes} bytes and the database are in {target}")
+    for name in result.missing:
         complain(f"blob {name} is missing from the store")
 
 

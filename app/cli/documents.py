@@ -1,4 +1,4 @@
-"""What is written from the code: `postgate openapi` and `postgate settings`."""
+"""Documents generated from the code: `postgate openapi` and `postgate settings`."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def settings() -> None:
     print("| Setting | Default | Meaning |\n|---|---|---|")
     for name, field in Settings.model_fields.items():
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-        shown = f"`{default}`" if default not in (None, "") else ""
-        print(f"| `POSTGATE_{name.upper()}` | {shown} | {field.description} |")
+        cell = f"`{default}`" if default not in (None, "") else ""
+        print(f"| `POSTGATE_{name.upper()}` | {cell} | {field.description} |")

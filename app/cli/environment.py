@@ -1,4 +1,4 @@
-"""The environment of a command: its settings, and names that look like settings and are not."""
+"""Reads settings from the environment, and finds variables that look like settings but are not."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from app.settings import Settings
 PREFIX = "POSTGATE_"
 NAMES = tuple(sorted(name.upper() for name in Settings.model_fields))
 FAULT_POINT = "POSTGATE_FAULT_POINT"
-"""Where tests kill the process: see `app.faults`."""
+"""The point at which tests kill the process: see `app.faults`."""
 _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?")
-"""Names that Kubernetes and Docker set in the neighbours of a service called `postgate`."""
+"""Names that Kubernetes and Docker set in containers next to a service called `postgate`."""
 
 
 def read_settings() -> Settings:
-    """The settings of the environment; exits with a line on each that is not valid.
+    """Read the settings from the environment. Exits with a line for each invalid one.
 
-    A command that reads settings works on the data: only the owner can read what it writes from here on.
+    A command that reads settings works on the data, so it also sets a umask that keeps its files private.
     """
     os.umask(files.OTHERS)
     try:
@@ -35,14 +35,14 @@ def read_settings() -> Settings:
 
 
 def warn_of_unknown_names() -> None:
-    """Write a line on each variable of the environment that no setting reads, with the nearest setting."""
+    """Print a warning for each environment variable that resembles a setting, with the nearest setting."""
     for name, nearest in unknown_names(os.environ):
         hint = f"; did you mean {nearest}?" if nearest else ""
         complain(f"warning: {name} is not a setting and is ignored{hint}")
 
 
 def unknown_names(environment: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """Variables that begin as settings do and are none, each with the setting whose name is nearest, or None."""
+    """Variables with the settings' prefix that are not settings, each with the nearest setting or None."""
     for name, value in sorted(environment.items()):
         upper = name.upper()
         setting = upper.removeprefix(PREFIX)

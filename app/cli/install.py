@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def on_services(work: Callable[[Services], Awaitable[T]]) -> T:
-    """The result of some work on the services of the install that the environment names."""
+    """Run `work` on the services of the installation that the environment configures, and return its result."""
     settings = read_settings()
     telemetry.configure("debug" if settings.log_level == "debug" else "error")
 

@@ -91,12 +91,12 @@ async def _all(services: Services) -> list[Account]:
 
 
 def _password(given: str | None, is_piped: bool) -> str:
-    """The password of an option, of a line of standard input, or of a prompt."""
+    """The password from the option, a line of standard input, or a prompt."""
     if given is not None and is_piped:
         fail("give --password or --password-stdin, not both", code=USAGE)
     if is_piped:
         return sys.stdin.readline().rstrip("\r\n")
     if given is not None:
         return given
-    asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return asked
+    entered: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return entered

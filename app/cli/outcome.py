@@ -1,6 +1,6 @@
-"""How a command ends: its exit code, and one line on standard error for each thing that went wrong.
+"""Ends commands with an exit code, and prints one line per error to standard error.
 
-A traceback is left for faults of Postgate itself.
+Only bugs in Postgate print a traceback.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from typer.exceptions import TyperException
 from app.errors import GatewayError, InvalidRequest
 
 FAILURE = 1
-"""The command could not do its work."""
+"""The command failed."""
 USAGE = 2
 """The arguments are wrong; nothing was done."""
 
 VALUE_ERROR = "Value error, "
-"""What Pydantic puts before the message of a validator."""
+"""Prefix that Pydantic adds to the message of a validator."""
 
 _EXPECTED = (GatewayError, OSError)
 
 
 def complain(text: str) -> None:
-    """Write a line on standard error."""
+    """Print a line to standard error."""
     typer.echo(f"postgate: {' '.join(text.split())}", err=True)
 
 
 def fail(*texts: str, code: int = FAILURE) -> NoReturn:
-    """End with an exit code and a line for each text."""
+    """Exit with a code, after printing a line for each text."""
     for text in texts:
         complain(text)
     raise typer.Exit(code)
 
 
 def exit_with_outcome(run: Callable[[], object]) -> NoReturn:
-    """Run a command and exit with its code. `run` returns the code, or something else for 0."""
+    """Run a command and exit with its code. If `run` does not return an integer, the code is 0."""
     try:
         code = run()
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Abort:
         complain("aborted")
     except TyperException as error:
-        if text := error.format_message():  # none where the help was shown instead
+        if text := error.format_message():  # empty if the help was shown instead
             complain(text.replace(VALUE_ERROR, "", 1))
         sys.exit(error.exit_code)
     except _EXPECTED as error:

@@ -1,4 +1,4 @@
-"""What production must not have, and what a demo may mend by itself."""
+"""Refuses insecure settings in production, and fixes file permissions of a demo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.settings import Settings
 
 
 def refuse_insecure(settings: Settings) -> None:
-    """Exit with a line on each setting that production must not have."""
+    """Exit with a line for each insecure setting."""
     problems = list(_insecurities(settings))
     for problem in problems:
         typer.echo(f"refused: {problem}", err=True)
@@ -49,7 +49,7 @@ def _exposed(path: Path, data_dir: Path) -> str:
 
 
 def mend_exposed(data_dir: Path) -> None:
-    """Close the directory of a demo to others. Exits where it holds other things than Postgate's."""
+    """Remove other users' access to the directory of a demo. Exits if it contains other data than Postgate's."""
     if (path := files.exposed(data_dir)) is None:
         return
     names = {entry.name for entry in data_dir.iterdir()}

@@ -45,7 +45,7 @@ def serve() -> None:
 
 
 def where_it_listens(bind: str, http_port: int, ports: dict[str, int]) -> Iterator[str]:
-    """A line for each server; `ports` are those of the mail servers by name."""
+    """A line for each server. `ports` are the mail servers' ports by name."""
     host = f"[{bind}]" if ":" in bind else bind
     yield f"Postgate {VERSION} listens on:"
     yield f"  HTTP        http://{host}:{http_port}"
@@ -74,19 +74,19 @@ def demo() -> None:
 
 
 def _prepare_demo() -> None:
-    """Run `prepare-demo` in a process of its own, so that this one does not keep the memory that it takes.
+    """Run `prepare-demo` in a separate process, so that this one does not keep its memory.
 
-    It may wait for a database. A signal that ends this process ends it too.
+    The command may wait for a database. A signal that ends this process also ends that one.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     command = [sys.executable, "-P", "-m", "postgate", PREPARE_DEMO]
-    made = subprocess.run(command, check=False)  # noqa: S603 - our own program
-    if made.returncode:
-        raise typer.Exit(made.returncode)
+    result = subprocess.run(command, check=False)  # noqa: S603 - our own program
+    if result.returncode:
+        raise typer.Exit(result.returncode)
 
 
 def prepare_demo() -> None:
-    """Make the demo's users, mail and key where they are missing. Waits while the database fails."""
+    """Create the demo's users, mail and key if they are missing. Waits while the database fails."""
     from app import demo as demo_data
 
     settings = demo_data.settings_for(read_settings())
@@ -101,8 +101,8 @@ def _run(settings: Settings, say_ready: SayReady) -> None:
     with ending.on_signals(), asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             runner.run(_serve(settings, say_ready, ending))
-        except asyncio.CancelledError:  # the end was asked for during the start
-            if not ending.is_asked:
+        except asyncio.CancelledError:  # a signal arrived during startup
+            if not ending.is_requested:
                 raise
         ending.closed()
 
@@ -118,7 +118,7 @@ async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> Non
     from app.runtime.starting import alive_meanwhile, open_when_reachable
 
     shares = divide(open_files())
-    limits = limits_of(settings, shares.members, shares.strangers)
+    limits = limits_of(settings, shares.authenticated, shares.unauthenticated)
     with _http_port(settings) as sockets:
         waiting = partial(alive_meanwhile, settings, Connections(limits), sockets)
         async with open_when_reachable(settings, mail_connections=shares.mail, waiting=waiting) as runtime:
@@ -132,7 +132,7 @@ async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> Non
 
 @contextmanager
 def _http_port(settings: Settings) -> Iterator[list[socket.socket]]:
-    """The HTTP port. Where it is taken by a server of the same data directory, DataInUse says so."""
+    """Bind the HTTP port. Raises DataInUse if a server of the same data directory uses it."""
     from app.db.ownership import sole_use
     from app.runtime.listening import CannotListen, bound
 
@@ -146,7 +146,7 @@ def _http_port(settings: Settings) -> Iterator[list[socket.socket]]:
 
 
 def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop: uvloop's where it is installed, asyncio's where it is to be watched."""
+    """The event loop factory: uvloop's if it is installed, asyncio's if callbacks are to be measured."""
     if settings.debug_loop_ms is not None:
         LoopWatch(settings.debug_loop_ms).install()
         return asyncio.SelectorEventLoop

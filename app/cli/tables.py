@@ -1,4 +1,4 @@
-"""Lists on standard output: columns for people, JSON for programs."""
+"""Prints lists to standard output, as columns or as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import orjson
 
 Fields = Mapping[str, object]
-"""One row of a list, by the names of its fields: text, numbers, lists of text, or None."""
+"""One row: name of a field → text, number, list of texts, or None."""
 
 
 def show(rows: Sequence[Fields], fields: Sequence[str], *, as_json: bool) -> None:
@@ -23,7 +23,7 @@ def show(rows: Sequence[Fields], fields: Sequence[str], *, as_json: bool) -> Non
 
 
 def _cell(value: object) -> str:
-    """Text for a terminal: names are chosen by others, and may hold control characters."""
+    """Text for a terminal, without control characters, which names chosen by others may contain."""
     text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str("-" if value in (None, "") else value)
     return "".join(character if character.isprintable() else "?" for character in text)
 

@@ -63,7 +63,7 @@ async def _all(services: Services) -> list[TokenRecord]:
 
 
 async def _revoke(services: Services, token_ids: list[str]) -> list[str]:
-    """The ids that belong to no token."""
+    """Revoke tokens and return the unknown ids."""
     from app.services.access.tokens import TokenNotFound
 
     unknown = []

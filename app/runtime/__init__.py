@@ -1,4 +1,4 @@
-"""Builds everything, in order, and closes it in reverse: the only place that picks implementations."""
+"""Builds all components in order and closes them in reverse. Only this package chooses implementations."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Runtime:
     logins: Logins
     deliveries: Deliveries
     ports: dict[str, int] = field(default_factory=dict)
-    """Where the mail servers listen, by the name of their setting."""
+    """Name of a mail server → the port that it listens on."""
     bus: Bus = field(default_factory=LocalBus)
     parts: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
-    """What ends the mail servers and the workers."""
+    """Functions that stop the mail servers and the workers."""
 
     async def drain(self) -> None:
-        """End streams and long polls, conversations of the mail servers, and workers, all at the same time."""
+        """End streams, long polls, mail server conversations and workers, all at the same time."""
         self.services.draining.set()
         self.bus.poke(DRAIN)
         await asyncio.gather(*(part() for part in self.parts))
@@ -61,9 +61,9 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Open the stores, start the workers and the mail servers; close them when the block ends.
 
-    `mail_connections`: how many the mail servers may have open.
+    `mail_connections` is the maximum of the mail servers' connections.
 
-    Without `is_serving` no server and no worker starts: for a single command, also next to a running server.
+    Without `is_serving` no server and no worker starts: for CLI commands, even while a server is running.
     """
     async with AsyncExitStack() as stack:
         if is_serving:
@@ -122,5 +122,5 @@ def _mail_servers(
         for role in ListenerRole
     }
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
-    answer_pop3 = lambda peer: Pop3Conversation(peer, pop3)  # noqa: E731
-    return MailServers(settings, access, imap, sites.__getitem__, answer_pop3, connections)
+    pop3_conversation = lambda peer: Pop3Conversation(peer, pop3)  # noqa: E731
+    return MailServers(settings, access, imap, sites.__getitem__, pop3_conversation, connections)

@@ -1,4 +1,4 @@
-"""Which backend an account has: chosen by its kind, made once, kept with its connections."""
+"""Creates the backend of each account by its kind, and keeps it with its connections."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ ServersOf = Callable[[AccountId], Awaitable[tuple[AccountKind, Servers]]]
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A backend, and the fingerprint that its account had before it was read."""
+    """A backend, and the fingerprint of its account from before the account was read."""
 
     backend: MailBackend
     fingerprint: int | None
 
 
 class AccountBackends:
-    """See `Backends`. `servers_of` is set once the accounts service, which itself verifies through us, is there."""
+    """Implements `Backends`. `servers_of` is set later, because the accounts service itself depends on this object."""
 
     servers_of: ServersOf
 
@@ -79,18 +79,18 @@ class AccountBackends:
         self._smarthost = _smarthost(settings)
         self._open: dict[AccountId, _Opened] = {}
         self._generation = 0
-        """How often an account was forgotten: a backend made from what was read before is not kept."""
+        """Number of `forget` calls: a backend made from an account read before the last one is discarded."""
         self._submissions: dict[AccountId | None, SmtpSubmission] = {}
 
     async def of(self, account_id: AccountId) -> MailBackend:
-        while (found := self._open.get(account_id)) is None:
+        while (opened := self._open.get(account_id)) is None:
             generation = self._generation
             fingerprint = (await directory.fingerprints(self._database, [account_id])).get(account_id)
             kind, servers = await self.servers_of(account_id)
             if generation == self._generation:
-                made = _Opened(self._make(account_id, kind, servers), fingerprint)
-                return self._open.setdefault(account_id, made).backend
-        return found.backend
+                created = _Opened(self._make(account_id, kind, servers), fingerprint)
+                return self._open.setdefault(account_id, created).backend
+        return opened.backend
 
     def _make(self, account_id: AccountId, kind: AccountKind, servers: Servers) -> MailBackend:
         if kind is AccountKind.EMBEDDED:
@@ -101,7 +101,7 @@ class AccountBackends:
             origin = Pop3Origin(servers.pop3, self._guard, self._tls, turns, recorder)
             return Pop3Backend(account_id, origin, servers.rules, self._store, self._reader, self._database, self._bus)
         if servers.imap is None:
-            raise NotSupported("This account has no server that its mail could be read from")
+            raise NotSupported("This account has no mail server to read mail from")
         recorder = partial(self._traces.recorder, account_id, "imap")
         imap = replace(self._origin(servers.imap), new_recorder=recorder)
         self._followers.hear(account_id)
@@ -140,14 +140,14 @@ class AccountBackends:
             async with asyncio.timeout(VERIFY_SECONDS):
                 await asyncio.gather(*attempts)
         except TimeoutError:
-            raise TimedOut("The mail server did not answer within 10 s") from None
+            raise TimedOut("The mail server did not respond within 10 s") from None
 
     async def _verify_imap(self, login: ServerLogin) -> None:
         session = await self._origin(login).open()
         session.close()
 
     async def _verify_pop3(self, login: ServerLogin) -> None:
-        """That another program has the mailbox open is said to those alone whose login is right."""
+        """Verify a POP3 login. A locked maildrop is a success: servers report it only after a valid login."""
         with suppress(MaildropInUse):
             session = await Pop3Origin(login, self._guard, self._tls).open()
             session.close()
@@ -173,8 +173,8 @@ class AccountBackends:
         for begin in range(0, len(opened), COMPARED_AT_ONCE):
             batch = opened[begin : begin + COMPARED_AT_ONCE]
             current = await directory.fingerprints(self._database, [account_id for account_id, _ in batch])
-            for account_id, one in batch:
-                if current.get(account_id) != one.fingerprint and self._open.get(account_id) is one:
+            for account_id, known in batch:
+                if current.get(account_id) != known.fingerprint and self._open.get(account_id) is known:
                     with suppress(GatewayError):
                         await self.forget(account_id)
 
@@ -188,7 +188,7 @@ class AccountBackends:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """How we are a client of TLS: with the system's authorities and the install's own."""
+    """The TLS context for outgoing connections, with the system's certificate authorities and POSTGATE_TLS_CA_FILE."""
     context = ssl.create_default_context()
     if settings.tls_ca_file is not None:
         try:

@@ -1,4 +1,4 @@
-"""File descriptors, divided so that no kind of client can take those of another.
+"""Divides file descriptors, so that no kind of client can exhaust those of another.
 
 A quarter is for files, the database and connections to other servers; the rest is for clients: mail programs and mail
 servers, HTTP clients that are signed in, and HTTP clients that are not.
@@ -10,7 +10,7 @@ import resource
 from dataclasses import dataclass
 
 MOST = 1 << 20
-"""More descriptors than this are not asked for."""
+"""Largest limit of descriptors that is requested."""
 _OWN_LEAST = 64
 
 
@@ -19,12 +19,12 @@ class DescriptorBudget:
     """How many connections each kind of client may have open."""
 
     mail: int
-    members: int
-    strangers: int
+    authenticated: int
+    unauthenticated: int
 
 
 def open_files() -> int:
-    """How many descriptors this process may have, after the limit was raised as far as the system allows."""
+    """Raise the limit of open files as far as the system allows, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -34,7 +34,7 @@ def open_files() -> int:
 
 
 def divide(descriptors: int) -> DescriptorBudget:
-    """The shares of so many descriptors: 2/5 of what clients have for mail, 2/5 for members, 1/5 for strangers."""
+    """Divide descriptors: of the clients' part, 2/5 for mail, 2/5 for signed-in and 1/5 for other HTTP clients."""
     clients = descriptors - max(_OWN_LEAST, descriptors // 4)
-    mail = members = max(1, clients * 2 // 5)
-    return DescriptorBudget(mail, members, max(1, clients - mail - members))
+    mail = authenticated = max(1, clients * 2 // 5)
+    return DescriptorBudget(mail, authenticated, max(1, clients - mail - authenticated))

@@ -1,4 +1,4 @@
-"""Puts together what finds the mail servers of an address."""
+"""Builds the service that finds the mail servers of an address."""
 
 from __future__ import annotations
 

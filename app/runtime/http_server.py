@@ -1,4 +1,4 @@
-"""uvicorn under this process' rules: when it is ready, and how its connections end."""
+"""A uvicorn server that reports readiness, and ends its connections within a deadline."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
 
 FOLLOWERS_SECONDS = 2.5
-"""How long clients of a stream may take to read its end and close."""
+"""How long stream clients may take to read the end of the stream and close."""
 REQUESTS_SECONDS = 4.5
-"""How long requests under way may take; then they are answered 503."""
+"""How long running requests may take before they are answered with 503."""
 ANSWER_SECONDS = 0.5
-"""How long their clients may take to read that."""
+"""How long clients may take to read the 503."""
 LOOK_SECONDS = 0.05
 
 log = get_logger(__name__)
 
 SayReady = Callable[[int, "Runtime"], None]
-"""Called with the HTTP port once everything listens."""
+"""Called with the HTTP port once all servers listen."""
 
 
 class HttpServer(uvicorn.Server):
-    """Serves until `should_exit`; then HTTP, the mail servers and the workers end at the same time."""
+    """Serves until `should_exit`; then ends HTTP, the mail servers and the workers at the same time."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime, say_ready: SayReady) -> None:
         super().__init__(config)
@@ -49,7 +49,7 @@ class HttpServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: the process has handlers of its own."""
+        """Install no handlers: the process has its own."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -60,7 +60,7 @@ class HttpServer(uvicorn.Server):
             group.create_task(self._end_connections())
 
     async def _end_connections(self) -> None:
-        """Streams and long polls end by themselves; a request under way may finish, or is answered 503."""
+        """End connections: streams and long polls end by themselves, running requests finish or get a 503."""
         for connection in list(self.server_state.connections):
             if not isinstance(connection, WebSocketsSansIOProtocol):
                 connection.shutdown()
@@ -76,7 +76,7 @@ class HttpServer(uvicorn.Server):
         self._cut(iter(self.server_state.connections))
 
     async def _wait_until(self, time: float) -> None:
-        """Return at that time of the event loop's clock, or as soon as nobody is connected."""
+        """Wait until `time` by the event loop's clock, or until all connections and requests have ended."""
         loop = asyncio.get_running_loop()
         state = self.server_state
         while (state.connections or state.tasks) and loop.time() < time:  # noqa: ASYNC110 - uvicorn's sets have no event

@@ -1,4 +1,4 @@
-"""Ports to listen on, and the error that names the setting of one that cannot be had."""
+"""Binds ports, with an error that names the setting of a port that cannot be bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CannotListen(GatewayError):
     code = "cannot_listen"
 
     def __init__(self, name: str, bind: str, port: int, error: OSError) -> None:
-        """`name` is that of the server in the setting of its port, such as "imap"."""
+        """`name` is the server's name in the setting of its port, such as "imap"."""
         is_number = error.errno is not None and error.errno > 0 and not isinstance(error, socket.gaierror)
         reason = os.strerror(error.errno) if is_number and error.errno else error.strerror or str(error)
         super().__init__(f"POSTGATE_{name.upper()}_PORT: cannot listen on {bind} port {port}: {reason}")
@@ -22,14 +22,14 @@ class CannotListen(GatewayError):
 
 @contextmanager
 def bound(bind: str, port: int, name: str) -> Iterator[list[socket.socket]]:
-    """Sockets bound to a port of every address of `bind`, which do not listen yet; closed after the block.
+    """Sockets that are bound to a port on every address of `bind`, not listening yet; closed after the block.
 
-    CannotListen where the port is taken.
+    Raises CannotListen if the port is in use.
     """
     with ExitStack() as stack:
         try:
-            found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            sockets = [_bound(stack, family, address) for family, _, _, _, address in dict.fromkeys(found)]
+            addresses = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            sockets = [_bound(stack, family, address) for family, _, _, _, address in dict.fromkeys(addresses)]
         except OSError as error:
             raise CannotListen(name, bind, port, error) from None
         yield sockets

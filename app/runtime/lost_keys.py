@@ -1,4 +1,4 @@
-"""The way on when a master key is lost for good."""
+"""Recovers an installation whose master key is permanently lost."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from app.settings import Settings
 
 
 def forget_key(settings: Settings, key_id: bytes) -> Forgotten:
-    """Forget what a lost master key has sealed, and go on with the key that is there, or a new one. Blocks.
+    """Delete secrets that a lost master key encrypted, and use the present key or a new one. Blocks.
 
-    MasterKeyError where nothing needs the key, or it is there; DataInUse while a server runs. Nothing has changed then.
+    Raises MasterKeyError if no secret needs the key or the key is present, and DataInUse while a server is running.
+    Then nothing is changed.
     """
     with sole_use(settings):
         if settings.database_url is not None:
@@ -29,10 +30,10 @@ async def _forget(settings: Settings, key_id: bytes) -> Forgotten:
     database = await open_database(settings, is_sole=True)
     try:
         if key_id not in await _needed(database):
-            raise MasterKeyError(f"Nothing is sealed with the master key {key_id.hex()}")
+            raise MasterKeyError(f"Nothing is encrypted with the master key {key_id.hex()}")
         vault = await asyncio.to_thread(Vault.of, settings)
         if vault.has(key_id):
-            raise MasterKeyError(f"The master key {key_id.hex()} is not lost: nothing was forgotten")
+            raise MasterKeyError(f"The master key {key_id.hex()} is not lost: nothing was deleted")
 
         async def work(transaction: Transaction) -> Forgotten:
             await installation.set_key(transaction, vault.key_id.hex())

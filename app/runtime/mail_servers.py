@@ -1,4 +1,4 @@
-"""The embedded mail servers: which conversation answers on which port."""
+"""The embedded mail servers: maps ports to conversations."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from app.settings import Settings
 Answer = Callable[[Client], Conversation]
 
 _WITHOUT_LOGIN = UnauthenticatedTime(300.0, is_earned=True)
-"""Where nobody logs in: mail servers, from one message to the next."""
+"""Limit between messages for ports without a login: connections of mail servers."""
 
 
 class MailServers:
-    """Starts and stops the listeners. `ports` says where each one listens."""
+    """Starts and stops the listeners. `ports` maps their names to ports."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class MailServers:
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Listen on every port that the settings name. CannotListen where one is taken."""
+        """Listen on every configured port. Raises CannotListen if one is in use."""
         for name, answer in self._answers.items():
             listener = self._listener(name, answer)
             self._listeners.append(listener)
@@ -79,7 +79,7 @@ class MailServers:
             raise CannotListen(name, self._settings.bind, port, error) from None
 
     async def close(self) -> None:
-        """Let every conversation end what it is doing, then stop."""
+        """Let every conversation finish its command, then stop."""
         await asyncio.gather(*(listener.close() for listener in self._listeners))
 
 
@@ -90,7 +90,7 @@ def _limits(settings: Settings, connections: int) -> ConnectionLimits:
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    """The certificate of the mail servers, None without one. InvalidRequest where it cannot be used."""
+    """The TLS context with the mail servers' certificate, or None. Raises InvalidRequest if it cannot be used."""
     if settings.tls_certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

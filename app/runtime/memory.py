@@ -1,4 +1,4 @@
-"""Keeps the process small: how the allocator and the collector are to treat a server that runs for months."""
+"""Tunes the memory allocator and the garbage collector for a process that runs for months."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import time
 from collections.abc import Callable
 
 _FULL = 2
-"""The generation of all objects."""
+"""The generation of a full collection."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 LARGE_BYTES = 256 * 1024
 LONG_SECONDS = 0.01
-"""Processor time of a full collection from which on its survivors are set aside: that of some 150,000 objects."""
+"""CPU time of a full collection after which its survivors are frozen: about 150,000 objects."""
 UNFREEZE_SECONDS = 24 * 3600.0
-"""How often what was set aside is looked at again, since cycles among it would otherwise never be freed."""
+"""How often frozen objects are collected again, as cycles among them would otherwise never be freed."""
 
 
 def settle() -> None:
-    """To be called once all is open.
+    """Tune memory use. Call once after startup.
 
-    What was imported is never looked at by the collector again, so that its pauses stay short; nor is, for a day, what
-    survives a collection that was long. On glibc, large
-    buffers (a piece of an attachment) are given back to the system when they are freed: by itself the allocator keeps
-    ever larger ones after the first, and their room is then split by what stays.
+    The garbage collector ignores all present objects from then on, and survivors of long collections for a day, so
+    that its pauses stay short. On glibc, large buffers (a piece of an attachment) are returned to the system when
+    freed: by default the allocator keeps ever larger ones, which long-lived allocations then fragment.
     """
     gc.collect()
     gc.freeze()
@@ -38,10 +37,10 @@ def settle() -> None:
 
 
 class ShortCollections:
-    """Called by the collector: keeps full collections short while a process holds ever more (accounts, caches).
+    """A garbage collector callback that keeps full collections short while the number of objects grows.
 
     A full collection takes 70 ns for each object that may be part of a cycle: 35 ms for 500,000. After a long one
-    its survivors are set aside (`gc.freeze`), and the next one looks at what came since.
+    its survivors are frozen (`gc.freeze`), and the next one only checks newer objects.
     """
 
     def __init__(

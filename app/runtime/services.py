@@ -1,4 +1,4 @@
-"""Builds every service that the API calls."""
+"""Builds the services of the API."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ from app.workers.loop import persist
 
 
 def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> Services:
-    """Every service that the API calls."""
+    """Build all services of the API."""
     draining = asyncio.Event()
-    of_accounts = _account_services(stores, backends, logins, guard)
-    of_mail = _mail_services(stores, backends, of_accounts.accounts, draining)
+    account_services = _account_services(stores, backends, logins, guard)
+    mail_services = _mail_services(stores, backends, account_services.accounts, draining)
     return Services(
-        **vars(of_accounts),
-        **vars(of_mail),
+        **vars(account_services),
+        **vars(mail_services),
         settings=stores.settings,
         traces=stores.traces,
         remote_images=RemoteImages(guard, tls_context(stores.settings)),
@@ -110,8 +110,8 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
     states, text_index = States(stores.vault, stores.epoch), TextIndex(database)
     submissions = Submissions(database, index, store.blobs, bus, backends, settings.domains)
     events = Events(stores.log, reader, bus, submissions, draining, stores.restored_at_ms)
-    beginning = InitialListing(backends, index, reader, bus)
-    freshness = Freshness(backends, index, reader, stores.followers, beginning)
+    initial_listing = InitialListing(backends, index, reader, bus)
+    freshness = Freshness(backends, index, reader, stores.followers, initial_listing)
     texts = Texts(backends, reader, text_index)
     content, listing = Content(backends, reader, parsers), Listing(reader, states, freshness, texts)
     links = Links(database, stores.vault)

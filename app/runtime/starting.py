@@ -1,4 +1,4 @@
-"""A start while the database is away, or a disk is full: it waits."""
+"""Startup that waits while the database is unavailable or a disk is full."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ async def open_when_reachable(
     mail_connections: int = 10_000,
     waiting: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
 ) -> AsyncIterator[Runtime]:
-    """As `open_runtime`, but wait while the database or a disk fails, for as long as it takes.
+    """Like `open_runtime`, but waits without a limit while the database or a disk fails.
 
-    `waiting()` is entered when the first try fails, and left when one succeeds.
+    `waiting()` is entered when the first attempt fails, and exited when one succeeds.
     """
     async with AsyncExitStack() as stack:
         opening = partial(open_runtime, settings, is_serving=is_serving, mail_connections=mail_connections)
@@ -64,7 +64,7 @@ async def _opened(
 
 @contextmanager
 def _disk_full() -> Iterator[None]:
-    """Turn what a full disk raises into StorageFull; other errors of the system are not waited for."""
+    """Convert a full disk's OSError to StorageFull. Startup does not wait for other OSErrors."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def _disk_full() -> Iterator[None]:
 
 
 class _StartingServer(uvicorn.Server):
-    """uvicorn without signal handlers: a signal ends the start, and the start ends this."""
+    """uvicorn without signal handlers: a signal ends the startup, which stops this server."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class _StartingServer(uvicorn.Server):
 async def alive_meanwhile(
     settings: Settings, connections: Connections, sockets: Sequence[socket.socket]
 ) -> AsyncIterator[None]:
-    """Answer during the block, on duplicates of the sockets, that this process is alive and not ready."""
+    """During the block, report on duplicates of the sockets that this process is alive and not ready."""
     server = _StartingServer(server_config(settings, create_starting_api(), connections))
     serving = asyncio.create_task(server.serve([bound.dup() for bound in sockets]))
     try:

@@ -1,4 +1,4 @@
-"""What everything else stands on: the database, the bytes of messages, and who reads and writes them."""
+"""Opens the stores: the database, the blobs, and the objects that read and write them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.workers.epoch import EpochKeeper
 
 @dataclass(slots=True)
 class Stores:
-    """What everything else stands on."""
+    """The stores that all services and workers use."""
 
     settings: Settings
     database: Database
@@ -55,10 +55,10 @@ class Stores:
 async def open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: bool) -> Stores:
     opened = await open_database(settings, is_sole=is_serving)
     stack.push_async_callback(close_within, "database", opened.close)
-    known = await open_epoch(settings, opened)
+    record = await open_epoch(settings, opened)
     keeper = EpochKeeper(settings, opened)
     stack.push_async_callback(close_within, "epoch", keeper.close)
-    vault = await open_vault(settings, opened, known)
+    vault = await open_vault(settings, opened, record)
     database = WatchedDatabase(opened, keeper.wake)
     parsers = ParserPool()
     stack.push_async_callback(close_within, "parsers", parsers.close)
@@ -76,7 +76,7 @@ async def open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: 
         EventLog(database),
         MailStore(database, index, blobs, parsers),
         vault,
-        known.epoch,
-        known.restored_at_ms,
+        record.epoch,
+        record.restored_at_ms,
         keeper,
     )

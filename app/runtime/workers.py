@@ -21,13 +21,13 @@ from app.workers.text_index_quota import TextLimits
 from app.workers.text_indexer import TextIndexer, TextReader
 
 WORKERS_SECONDS = 4.0
-"""How long the workers may take to end what they are doing."""
+"""How long the workers may take to stop."""
 
 
 async def start_workers(
     stack: AsyncExitStack, stores: Stores, backends: AccountBackends, deliveries: Deliveries
 ) -> Callable[[], Awaitable[None]]:
-    """Start the background workers; the returned object stops them."""
+    """Start the background workers and return a function that stops them."""
     group = await stack.enter_async_context(asyncio.TaskGroup())
     tasks = [group.create_task(run) for run in _runs(stores, backends, deliveries)]
 
@@ -44,19 +44,19 @@ def _runs(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> 
     text_index = TextIndex(database)
     texts = TextReader(reader, text_index, TextLimits.of(stores.settings), stores.store.parsers)
     leases = Leases(database, is_alone=stores.is_alone)
-    lookout = MissedPokeCheck(stores.log, bus)
+    missed_pokes = MissedPokeCheck(stores.log, bus)
     runs = [
         _delivery(stores, backends, deliveries).run(),
         Supervisor(database, index, reader, backends, bus, leases, texts).run(),
         TextIndexer(index, reader, text_index, backends, texts).run(),
         Retention(stores.settings, database, reader, stores.store.blobs).run(),
         Recovery(database, bus).run(),
-        lookout.run(),
+        missed_pokes.run(),
         stores.followers.run(),
     ]
     if stores.keeper is None:
         return runs
-    stores.keeper.on_others = lookout.wake
+    stores.keeper.on_others = missed_pokes.wake
     return [*runs, stores.keeper.run()]
 
 

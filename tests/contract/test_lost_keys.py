@@ -102,7 +102,7 @@ async def test_a_key_that_is_there_or_that_nothing_needs_is_not_forgotten(settin
 
     with pytest.raises(MasterKeyError, match="is not lost"):
         await asyncio.to_thread(forget_key, settings, present)
-    with pytest.raises(MasterKeyError, match="Nothing is sealed"):
+    with pytest.raises(MasterKeyError, match="Nothing is encrypted"):
         await asyncio.to_thread(forget_key, settings, b"none")
 
     async with commands(settings) as runtime:

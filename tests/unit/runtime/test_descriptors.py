@@ -10,5 +10,5 @@ from app.runtime.descriptors import divide
 def test_the_shares_leave_descriptors_for_files_and_the_database(descriptors: int) -> None:
     shares = divide(descriptors)
 
-    assert shares.mail + shares.members + shares.strangers <= descriptors - 64
-    assert shares.strangers < shares.members == shares.mail
+    assert shares.mail + shares.authenticated + shares.unauthenticated <= descriptors - 64
+    assert shares.unauthenticated < shares.authenticated == shares.mail
