@@ -219,7 +219,7 @@ class MailBackend(Protocol):
         ...
 
     def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
-        """Yield the messages with these UIDs in batches, in the order of `uids` as far as the server keeps it."""
+        """Yield the messages with these UIDs in batches, in the order of `uids` if the server keeps it."""
         ...
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:

@@ -40,7 +40,7 @@ def flags_of(text: str) -> Flags:
 
 
 def _folded(addresses: tuple[Address, ...], groups: tuple[str, ...] = ()) -> str:
-    """What a search by address looks at."""
+    """Return the folded text that a search by address examines."""
     names = [f"{item.name} <{item.address}>" for item in addresses]
     return fold(", ".join([*names, *groups]))[:FOLDED_LIMIT]
 

@@ -72,7 +72,7 @@ class Arrivals:
     async def look_ahead(self, mailbox: Mailbox) -> bool:
         """Write new messages of a mailbox while others may hold the lock. False if some of them are gone already.
 
-        A concurrent comparison may have missed such a removal, because the message had no row yet.
+        A concurrent comparison may have missed their removal, because they had no rows yet.
         """
         mailbox = await self._mirror.mailbox(mailbox)
         if not self._mirror.has_begun(mailbox):

@@ -40,7 +40,7 @@ class Thread:
 
 
 class Threads:
-    """Reads and changes threads, as far as the caller sees their messages."""
+    """Reads and changes threads, limited to the messages that the caller sees."""
 
     def __init__(
         self, reader: MailReader, conversations: Conversations, listing: Listing, texts: Texts, bulk: Bulk

@@ -109,7 +109,7 @@ class Content:
         return made
 
     async def locations(self, message: Message, caller: Caller) -> list[dict[str, Any]]:
-        """Return the placements of a message, as far as the caller sees them, as the API shows them."""
+        """Return the placements of a message that the caller sees, as the API shows them."""
         placements = []
         for place, _ in await self._reader.messages.places(message):
             if caller.sees_mailbox(place.mailbox_id):

@@ -37,7 +37,7 @@ MAX_TRIES = 10
 CALLBACK_PATH = "/v1/connect/callback"
 
 BrowserOf = Callable[[str], str | None]
-"""Returns a browser's secret in a session; None if the browser never opened the session."""
+"""Returns the browser's secret for a session id; None if the browser never opened that session."""
 
 
 class ConnectSessionNotFound(NotFound):
