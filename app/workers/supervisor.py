@@ -91,23 +91,23 @@ class Supervisor:
         """Stop tasks that should not run, and start those that should."""
         await self._backends.forget_changed()
         wanted = {AccountId(account.id): hash(account) for account in await syncing.followed(self._database)}
-        held = await self._leases.renew() if self._leases.is_alone else self._leases.held
+        leased = await self._leases.renew() if self._leases.is_alone else self._leases.held
         await self._stop(
-            [id_ for id_, task in list(self._running.items()) if not await self._is_current(id_, task, wanted, held)]
+            [id_ for id_, task in list(self._running.items()) if not await self._is_current(id_, task, wanted, leased)]
         )
-        if unwanted := [id_ for id_ in held if id_ not in wanted]:
+        if unwanted := [id_ for id_ in leased if id_ not in wanted]:
             await self._leases.release(unwanted)
         idle = [id_ for id_ in wanted if id_ not in self._running]
-        epochs = {id_: held[id_] for id_ in idle if id_ in held}
+        epochs = {id_: leased[id_] for id_ in idle if id_ in leased}
         while taken := await self._take([id_ for id_ in idle if id_ not in epochs]):
             epochs |= taken
         for id_, epoch in epochs.items():
             await self._start(group, id_, epoch, wanted[id_])
 
     async def _is_current(
-        self, id_: AccountId, running: _Running, wanted: Mapping[AccountId, int], held: Mapping[AccountId, int]
+        self, id_: AccountId, running: _Running, wanted: Mapping[AccountId, int], leased: Mapping[AccountId, int]
     ) -> bool:
-        if running.task.done() or wanted.get(id_) != running.fingerprint or held.get(id_) != running.epoch:
+        if running.task.done() or wanted.get(id_) != running.fingerprint or leased.get(id_) != running.epoch:
             return False
         try:
             return await self._backends.of(id_) is running.backend

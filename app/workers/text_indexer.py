@@ -52,7 +52,7 @@ LARGE_PARTS = 50
 ACCOUNTS_READ_AT_ONCE = 4
 READ_AT_ONE_HOST = 2
 PATIENCE_SECONDS = 20.0
-"""A batch that takes longer is waiting for its server, and frees its slot for another host."""
+"""A batch that takes longer is waiting for its server, and frees its slot for an account on another host."""
 ACCOUNTS_AT_ONCE = 20
 LOOK_SECONDS = 1.0
 
@@ -76,7 +76,7 @@ class TextReader:
         self._reader = reader
         self._text_index = text_index
         self._limits = limits
-        self.room = TextIndexQuota(text_index, limits)
+        self.quota = TextIndexQuota(text_index, limits)
         self._limiter = Limiter(ACCOUNTS_READ_AT_ONCE, READ_AT_ONE_HOST, PATIENCE_SECONDS)
         self._turn = asyncio.Lock()
 
@@ -86,7 +86,7 @@ class TextReader:
         Raises what the backend raises when the connection is lost, and what `apply` raises.
         """
         async with self._limiter.entered(backend.host):
-            await self.room.enter(account_id)
+            await self.quota.enter(account_id)
             messages = await self._text_index.awaited(account_id, AT_ONCE)
             spent = await self.read(account_id, backend, messages, apply)
         await asyncio.sleep(spent)
@@ -96,7 +96,7 @@ class TextReader:
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message], apply: Apply
     ) -> float:
         """Index these messages and read missing previews. Return the seconds of work."""
-        await self.room.enter(account_id)
+        await self.quota.enter(account_id)
         return sum([await self._read(account_id, backend, batch, apply) for batch in _batches(messages)])
 
     async def _read(self, account_id: AccountId, backend: MailBackend, batch: Sequence[Message], apply: Apply) -> float:
@@ -117,12 +117,12 @@ class TextReader:
             for piece in _pieces(batch, texts, previews, digests, self._limits.message_bytes):
                 await apply(piece)
                 taken = sum(item.text.size_bytes for item in piece.texted if item.text is not None)
-                await self.room.grew(account_id, taken)
+                await self.quota.grew(account_id, taken)
             return time.monotonic() - started
 
     async def _wanted(self, account_id: AccountId, batch: Sequence[Message]) -> list[Message]:
         """Messages within the limits: when the account is full, those newer than its oldest indexed text."""
-        above_ms = await self.room.above_ms(account_id)
+        above_ms = await self.quota.above_ms(account_id)
         return [
             message
             for message in batch
@@ -134,7 +134,7 @@ class TextReader:
     ) -> dict[int, Searchable]:
         """Text by UID of messages that are large because of attachments, read part by part."""
         texts: dict[int, Searchable] = {}
-        above_ms = await self.room.above_ms(account_id) if messages else NO_LIMIT
+        above_ms = await self.quota.above_ms(account_id) if messages else NO_LIMIT
         for message in messages:
             if message.blob is None and message.received_at_ms > above_ms:
                 structure = (await self._reader.messages.detail(account_id, message.id)).structure
@@ -197,7 +197,7 @@ class TextIndexer:
 
     async def fill(self) -> None:
         """Index all messages that are not indexed yet."""
-        await self._texts.room.hold()
+        await self._texts.quota.hold()
         while accounts := await self._text_index.accounts_to_fill(ACCOUNTS_AT_ONCE):
             for account_id in accounts:
                 await self._fill(account_id)

@@ -61,8 +61,8 @@ async def flags_of(session: Session, name: str, uids: Sequence[int]) -> FlagTabl
     items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
     table = FlagTable()
     for start in range(0, len(uids), FLAGS_AT_ONCE):
-        asked = SequenceSet.of(uids[start : start + FLAGS_AT_ONCE])
-        fill(table, await session.fetch(name, asked, items, is_tolerant=True))
+        numbers = SequenceSet.of(uids[start : start + FLAGS_AT_ONCE])
+        fill(table, await session.fetch(name, numbers, items, is_tolerant=True))
         await asyncio.sleep(0)
     return table
 
@@ -124,8 +124,8 @@ async def changes_since(session: Session, name: str, known: KnownState) -> Chang
         return ChangesSince(selected, FlagTable(), None)
     if known.modseq and selected.highest_modseq:
         items = ("UID", "FLAGS", "MODSEQ")
-        asked = commands.fetch(SequenceSet.parse("1:*"), items, changed_since=known.modseq)
-        await session.do(asked, take=reader.take)
+        command = commands.fetch(SequenceSet.parse("1:*"), items, changed_since=known.modseq)
+        await session.do(command, take=reader.take)
         return ChangesSince(selected, reader.check(), None)
     flags = await all_flags(session, name)
     if not selected.uid_next:  # SELECT may omit it (RFC 3501 §6.3.1), as Courier does

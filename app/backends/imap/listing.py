@@ -103,20 +103,20 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
     Courier returns the current time as the UIDVALIDITY of a mailbox that was never opened, so each is opened once.
     Suspect mailboxes are requested one by one, after the others.
     """
-    asked = [
+    names = [
         mailbox.origin_name
         for mailbox in mailboxes
         if mailbox.is_selectable and mailbox.origin_name not in session.avoided
     ]
     if session.is_courier:
-        unopened = [name for name in asked if name not in session.opened]
+        unopened = [name for name in names if name not in session.opened]
         for start in range(0, len(unopened), MAX_PIPELINED):
             await session.open_each(unopened[start : start + MAX_PIPELINED])
     suspects = session.avoided.suspects
-    plain = [name for name in asked if name not in suspects]
+    plain = [name for name in names if name not in suspects]
     batches = [plain[start : start + MAX_PIPELINED] for start in range(0, len(plain), MAX_PIPELINED)]
     statuses: dict[str, MailboxStatus] = {}
-    for batch in [*batches, *([name] for name in asked if name in suspects)]:
+    for batch in [*batches, *([name] for name in names if name in suspects)]:
         statuses.update(await _ask_batch(session, batch))
     return [
         with_status(mailbox, statuses[mailbox.origin_name]) if mailbox.origin_name in statuses else mailbox
@@ -126,9 +126,9 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
 
 async def _ask_batch(session: Session, names: Sequence[str]) -> dict[str, MailboxStatus]:
     items, statuses = status_items(session), {}
-    asked = [commands.status(name, items, is_utf8=session.is_utf8) for name in names]
+    requests = [commands.status(name, items, is_utf8=session.is_utf8) for name in names]
     with noting_loss(session, names):
-        for name, completion in zip(names, await session.run(*asked), strict=True):
+        for name, completion in zip(names, await session.run(*requests), strict=True):
             statuses.update(_status_of(session, name, completion, names))
     return statuses
 
@@ -184,10 +184,12 @@ async def _next_uid(session: Session) -> int:
     return max(await fetched(completion, is_tolerant=True), default=0) + 1
 
 
-def _status_of(session: Session, name: str, completion: Completion, asked: Collection[str]) -> dict[str, MailboxStatus]:
+def _status_of(
+    session: Session, name: str, completion: Completion, requested: Collection[str]
+) -> dict[str, MailboxStatus]:
     """STATUS by name. A single response for another name belongs to the requested mailbox, spelled differently."""
     statuses = _statuses(session, completion)
-    other = [status for reported, status in statuses.items() if reported not in asked]
+    other = [status for reported, status in statuses.items() if reported not in requested]
     if name not in statuses and len(other) == 1 and completion.status == "OK":
         statuses[name] = other[0]
     return statuses
@@ -248,9 +250,9 @@ def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefi
 async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox] | None:
     """All mailboxes by LIST-STATUS, or None if the server refuses it."""
     returning = ["SUBSCRIBED", "CHILDREN", *(["SPECIAL-USE"] if session.has("SPECIAL-USE") else [])]
-    asked = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
+    command = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
     with noting_loss(session, [LIST_STATUS]):
-        completion, *further = await session.run(asked, *([_list_ids(session)] if with_ids else []))
+        completion, *further = await session.run(command, *([_list_ids(session)] if with_ids else []))
     if completion.status != "OK" and not completion.is_throttling:
         return None
     statuses = _statuses(session, completion.check())

@@ -112,8 +112,8 @@ class Fetching:
     async def show_unread(self, wanted: Sequence[Wanted], reasons: Mapping[int, str]) -> None:
         """Write rows for messages that cannot be fetched, with their headers if available. `reasons` is by number."""
         left = {item.entry.number: item for item in wanted}
-        asked = [item.entry for item in wanted] if self._session.has_top else []
-        async for entry, header in self._session.headers(asked):
+        entries = [item.entry for item in wanted] if self._session.has_top else []
+        async for entry, header in self._session.headers(entries):
             await self._show(left.pop(entry.number), header, reasons[entry.number])
         for number, item in left.items():
             await self._show(item, None, reasons[number])
@@ -135,8 +135,8 @@ class Fetching:
         by_number = {item.entry.number: item for item in wanted}
         batch = _Batch()
         try:
-            asked = [item.entry for item in wanted]
-            async for entry in self._session.asked_for(asked, self._has_time, self.refused):
+            entries = [item.entry for item in wanted]
+            async for entry in self._session.asked_for(entries, self._has_time, self.refused):
                 await self._receive(by_number[entry.number], batch, too_large)
                 if batch.is_full:
                     full, batch = batch, _Batch()

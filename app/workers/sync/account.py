@@ -130,7 +130,7 @@ class AccountSync:
         try:
             await self._state.connected(watch.mode)
             await until_one_ends(
-                self._listener.hear(watch),
+                self._listener.receive(watch),
                 self._listener.act(partial(self._report_live, watch)),
                 self._keep_up(watch),
                 self._previews.run(),

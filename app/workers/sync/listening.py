@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class Listener:
-    """`hear` and `act` run forever, concurrently. They raise MailServerError.
+    """`receive` and `act` run forever, concurrently. They raise MailServerError.
 
     `catch_up` compares all mailboxes, for a signal without names; `on_read` is called after each signal with names.
     """
@@ -43,7 +43,7 @@ class Listener:
         self._pending = PendingSignals()
         self._modseq_check = ModseqCheck()
 
-    async def hear(self, watch: Watch) -> None:
+    async def receive(self, watch: Watch) -> None:
         """Receive signals. New mail in INBOX does not wait for running comparisons."""
         async for signal in watch.signals():
             is_ahead = signal.has_new_mail and self._mirror.lock.locked() and await self._look_ahead()

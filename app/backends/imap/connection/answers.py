@@ -153,7 +153,7 @@ class LiteralStream:
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pause, self._resume = pause, resume
         self._chunks: deque[bytes] = deque()
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         self._is_paused = self._is_closed = False
         self._has_data = asyncio.Event()
         self.is_started = False
@@ -163,9 +163,9 @@ class LiteralStream:
 
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
-        self.held_bytes += len(data)
+        self.buffered_bytes += len(data)
         self._has_data.set()
-        if self.held_bytes > HIGH_WATER_BYTES and not self._is_paused:
+        if self.buffered_bytes > HIGH_WATER_BYTES and not self._is_paused:
             self._is_paused = True
             self._pause()
 
@@ -179,7 +179,7 @@ class LiteralStream:
     def release(self) -> None:
         """Discard the content, so that the connection can continue reading."""
         self._chunks.clear()
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         self._resume_when_low()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -187,7 +187,7 @@ class LiteralStream:
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
-                self.held_bytes -= len(chunk)
+                self.buffered_bytes -= len(chunk)
                 self._resume_when_low()
                 yield chunk
             if self._is_closed:
@@ -196,6 +196,6 @@ class LiteralStream:
             await self._has_data.wait()
 
     def _resume_when_low(self) -> None:
-        if self._is_paused and self.held_bytes <= LOW_WATER_BYTES:
+        if self._is_paused and self.buffered_bytes <= LOW_WATER_BYTES:
             self._is_paused = False
             self._resume()

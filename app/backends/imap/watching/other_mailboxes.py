@@ -184,8 +184,8 @@ class OtherMailboxesWatch:
         return is_notified or await self._notify(session, personal)
 
     async def _notify(self, session: Session, *groups: EventGroup) -> bool:
-        asked = notify(groups, with_status=len(self._pending.known) <= MANY_MAILBOXES, is_utf8=session.is_utf8)
-        return (await session.run(asked))[0].status == "OK"
+        command = notify(groups, with_status=len(self._pending.known) <= MANY_MAILBOXES, is_utf8=session.is_utf8)
+        return (await session.run(command))[0].status == "OK"
 
     def _foreign_roots(self, session: Session) -> list[str]:
         """Roots of known shared and other users' mailboxes, which `personal` does not include (RFC 5465 §6.4)."""
