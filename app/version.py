@@ -1,4 +1,4 @@
-"""The version of this Postgate. pyproject.toml is the only place where it is written."""
+"""The version of Postgate, which is defined in pyproject.toml."""
 
 from __future__ import annotations
 

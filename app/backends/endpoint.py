@@ -16,7 +16,7 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A mail server to connect to: `host` is what its certificate must name, `addresses` were checked beforehand."""
+    """A mail server to connect to. Its certificate must be valid for `host`; the caller has checked `addresses`."""
 
     host: str
     addresses: tuple[str, ...]

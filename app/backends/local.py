@@ -330,5 +330,5 @@ def _confirmed(applied: Applied) -> Confirmed:
 
 
 def _with_field(rows: Sequence[MessageValues], name: str, folded: str) -> set[int]:
-    """UIDs of the messages in whose header a field contains a text."""
+    """UIDs of messages with a header field `name` that contains a text."""
     return {row.uid for row in rows if has_field(own_header(row.header or b""), name, folded)}

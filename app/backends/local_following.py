@@ -1,4 +1,4 @@
-"""The store as a followed mail server: listings, arrivals, a watch."""
+"""Presents the store like a watched mail server: listings, arrivals and a watch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LocalWatch:
                 yield Signal(status=tuple(await self._status()))
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 def origin_mailbox(mailbox: Mailbox) -> OriginMailbox:

@@ -78,7 +78,7 @@ class _OneStep:
 
 
 class Plain(_OneStep):
-    """RFC 4616."""
+    """The PLAIN mechanism (RFC 4616)."""
 
     name = "PLAIN"
 

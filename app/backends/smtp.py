@@ -32,7 +32,7 @@ IDLE_SECONDS = 20.0
 PIECE_BYTES = 64 * 1024
 PIECE_TIMEOUT_SECONDS = 180.0
 REPLY_TIMEOUT_SECONDS = 600.0
-"""For the reply to the final dot (RFC 5321 §4.5.3.2.6)."""
+"""Timeout of the reply to the final dot (RFC 5321 §4.5.3.2.6)."""
 
 _START_CONTENT = 354
 _XTEXT_UNSAFE = re.compile(r"[^!-*,-<>-~]")

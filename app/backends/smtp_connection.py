@@ -126,7 +126,7 @@ def cut(client: aiosmtplib.SMTP) -> None:
 
 
 async def _connected(addresses: Sequence[str], port: int) -> socket.socket:
-    """A socket connected to the first address that answers."""
+    """A socket that is connected to the first address that responds."""
     loop = asyncio.get_running_loop()
     failure: MailServerError = Unreachable("The mail server has no address")
     for address in addresses:

@@ -1,4 +1,4 @@
-"""Work of a command on the data of an install, beside a running server too.
+"""Runs a command's work on the data of an installation, even while a server is running.
 
 The server notices within a second that another process has changed the data: see `workers.epoch`.
 """

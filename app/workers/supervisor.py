@@ -30,7 +30,7 @@ log = get_logger(__name__)
 ALONE_SECONDS = 20.0
 """Interval between reads of the list of accounts, in a single process. Several also look for free leases."""
 TAKEN_AT_ONCE = 100
-"""So that several workers that start together share the accounts."""
+"""Leases that one query takes, so that workers that start together share the accounts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ WRITTEN_BYTES = 64 * 1024
 LOCAL_BYTES = 16 * 1024 * 1024
 """Largest stored message whose text is read."""
 REFUSED_IN_A_ROW = 10
-"""After this many refused previews in a row, the rest of the mailbox is not asked for."""
+"""After this many refused previews in a row, no further previews of the mailbox are requested."""
 LARGE_PARTS = 50
 """Most parts of a message that is read part by part."""
 ACCOUNTS_READ_AT_ONCE = 4

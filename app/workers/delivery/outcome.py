@@ -13,7 +13,7 @@ from app.services.sending.submissions import Recipient
 RETRY_SECONDS = (60, 300, 900, 1800, 3600, 7200, 14400)
 """Waits between attempts; the last one repeats."""
 GIVE_UP_MS = 4 * 24 * 3600 * 1000
-"""RFC 5321 §4.5.4.1 asks for 4–5 days."""
+"""RFC 5321 §4.5.4.1 recommends 4–5 days."""
 TOO_LATE = "4.4.7"
 """Delivery time expired (RFC 3463 §3.5)."""
 

@@ -62,7 +62,7 @@ class Completion:
 
     @property
     def code(self) -> ResponseCode | None:
-        """The response code in its text."""
+        """The response code in the text, or None."""
         return split_code(self.text.decode("utf-8", "surrogateescape"))[0]
 
     @property

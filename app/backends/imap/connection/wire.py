@@ -13,7 +13,7 @@ KEEPALIVE_SECONDS = 60
 
 
 class Wire:
-    """Guards a transport that may have closed without notice: uvloop raises on any use of it."""
+    """Guards a transport that may have closed without notice: uvloop treats any use of it as an error."""
 
     __slots__ = ("_closed", "_may_write", "_transport")
 

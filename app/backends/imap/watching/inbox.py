@@ -61,7 +61,7 @@ class InboxWatch:
         self._woken.set()
 
     def renew(self) -> None:
-        """Restart IDLE, since the server reports no changes: Dovecot may be watching a log file that was rotated."""
+        """Restart IDLE because the server announces no changes: Dovecot may be watching a rotated log file."""
         self._probe_at = 0.0
         self.wake()
 
