@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, cast
 
 from app.errors import GatewayError, MailboxNotFound, ServerRefused, Unreachable
-from app.mail.backend import Changes, MailBackend, OriginMailbox, Quota, Signal, SyncMode
+from app.mail.backend import BackendChanges, MailBackend, OriginMailbox, Quota, Signal, SyncMode
 from app.mail.delta import Arrived, Known, Placed
 from app.mail.types import SEEN, Flags, Mailbox, MailboxId, Message, Overview, Role
 
@@ -186,13 +186,13 @@ class FakeOrigin:
         is_ours = box.uid_validity == mailbox.uid_validity and not box.is_hiding
         return {uid for uid in uids if uid in box.messages} if is_ours else ()
 
-    async def changes(self, mailbox: Mailbox) -> Changes:
+    async def changes(self, mailbox: Mailbox) -> BackendChanges:
         box = self._box(mailbox)
         since = mailbox.highest_modseq if self._keeps_modseq else 0
         gone = {uid for uid, modseq in box.vanished.items() if modseq > since}
         if box.is_hiding:
             gone |= box.messages.keys()
-        return Changes(
+        return BackendChanges(
             flags={} if box.is_hiding else _known(box, since),
             vanished=gone if self.tells is Tells.VANISHED and since else None,
             uid_validity=box.uid_validity,

@@ -21,7 +21,7 @@ from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurit
 from app.mailstore.pop3_ledger import Pop3Ledger
 from app.security.netguard import NetGuard
 from app.services.accounts.rows import new_values
-from app.workers.pop3.poll import Outcome, Pop3Poll
+from app.workers.pop3.poll import PollOutcome, Pop3Poll
 
 from tests.harness import Harness, open_harness
 from tests.integration.embedded import embedded_servers
@@ -104,7 +104,7 @@ class Polled(Followed):
     epoch: int = 0
     poller: Pop3Poll | None = None
 
-    async def poll(self) -> Outcome:
+    async def poll(self) -> PollOutcome:
         assert self.poller is not None
         return await self.poller.run()
 

@@ -29,7 +29,7 @@ from app.security.netguard import NetGuard
 from app.services.accounts.rows import new_values
 from app.workers.limiters import Limiters
 from app.workers.supervisor import Supervisor
-from app.workers.sync.account import AccountSync
+from app.workers.sync.account import SyncedAccount
 from app.workers.text_indexer import TextReader
 
 from tests.harness import Harness, open_harness
@@ -82,8 +82,8 @@ class Followed:
     texts: TextReader | None = None
     """Reads whole messages for the full-text index, where a test wants that."""
 
-    def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
-        return AccountSync(
+    def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> SyncedAccount:
+        return SyncedAccount(
             self.account_id,
             self.harness.index,
             self.harness.reader,

@@ -23,7 +23,7 @@ from app.errors import (
     TooComplex,
     TooLarge,
 )
-from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
+from app.mail.backend import WHOLE, BackendChanges, ByteRange, OriginMailbox, Quota
 from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import (
     Arrived,
@@ -307,11 +307,11 @@ class LocalBackend:
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
         return {message.uid for message in await self._reader.messages.locate(self._account_id, mailbox.id, uids)}
 
-    async def changes(self, mailbox: Mailbox) -> Changes:
+    async def changes(self, mailbox: Mailbox) -> BackendChanges:
         now = await self._reader.mailboxes.mailbox(self._account_id, mailbox.id)
         known = await self._reader.mirrored.known(self._account_id, mailbox.id)
         changed = {uid: flags for uid, flags in known.items() if flags.modseq > mailbox.highest_modseq}
-        return Changes(changed, None, now.uid_validity, now.uid_next, now.highest_modseq)
+        return BackendChanges(changed, None, now.uid_validity, now.uid_next, now.highest_modseq)
 
     async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
         return {message.uid: message.preview or "" for message in messages}

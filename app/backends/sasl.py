@@ -107,7 +107,7 @@ class OAuthBearer(_OneStep):
         return b"\1"
 
 
-class Login:
+class SaslLogin:
     """The obsolete LOGIN mechanism: the server asks for the user name, then the password."""
 
     name = "LOGIN"
@@ -178,13 +178,13 @@ class ScramSha256:
         self._is_proven = True
 
 
-PASSWORD_MECHANISMS: tuple[type[ScramSha256 | Plain | Login], ...] = (ScramSha256, Plain, Login)
+PASSWORD_MECHANISMS: tuple[type[ScramSha256 | Plain | SaslLogin], ...] = (ScramSha256, Plain, SaslLogin)
 TOKEN_MECHANISMS: tuple[type[OAuthBearer | XOAuth2], ...] = (OAuthBearer, XOAuth2)
 
 
 def candidates(credential: Credential, offered: Collection[str]) -> list[Mechanism]:
     """Offered mechanisms (upper-case names) that fit the credential, the best first."""
-    mechanisms: Iterable[type[ScramSha256 | Plain | Login | OAuthBearer | XOAuth2]]
+    mechanisms: Iterable[type[ScramSha256 | Plain | SaslLogin | OAuthBearer | XOAuth2]]
     mechanisms = TOKEN_MECHANISMS if credential.is_token else PASSWORD_MECHANISMS
     return [mechanism(credential) for mechanism in mechanisms if mechanism.name in offered]
 

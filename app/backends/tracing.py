@@ -10,7 +10,7 @@ from app.mail.protocol_log import Direction, Recorder
 from app.wire.imap.encode import Command, Segment
 from app.wire.imap.fetch import is_fetch
 from app.wire.imap.framing import Response
-from app.wire.pop3_client import Status
+from app.wire.pop3_client import Pop3Status
 
 LOGIN_DATA = "(login data)"
 SHOWN_BYTES = 2_000
@@ -103,7 +103,7 @@ def pop3_sent(recorder: Recorder | None, data: bytes) -> None:
             recorder.record(Direction.SENT, f"{verb} …" if verb.upper() in ("PASS", "AUTH", "APOP") else LOGIN_DATA)
 
 
-def pop3_received(recorder: Recorder | None, status: Status) -> None:
+def pop3_received(recorder: Recorder | None, status: Pop3Status) -> None:
     """Record a status line; the lists and messages after it are not recorded."""
     if recorder is not None and recorder.is_on:
         code = f" [{status.code}]" if status.code else ""

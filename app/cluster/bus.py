@@ -141,7 +141,7 @@ class LocalBus:
         return {topic: self._last.get(topic) for topic in self._waiters}
 
 
-class Listener(Waiter):
+class TopicListener(Waiter):
     """A waiter whose topics change while it listens."""
 
     __slots__ = ("_bus", "_listened")
@@ -164,7 +164,7 @@ class Listener(Waiter):
 @contextmanager
 def listening(bus: Bus, *topics: str) -> Iterator[Waiter]:
     """Listen to these topics from the start of the block, before it reads the data that it will wait for."""
-    listener = Listener(bus, *topics)
+    listener = TopicListener(bus, *topics)
     try:
         yield listener
     finally:

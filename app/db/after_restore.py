@@ -48,7 +48,7 @@ _OPEN = ("pending", "deferred")
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class RestoreCounts:
     """The changes of a restore."""
 
     accounts: int
@@ -58,7 +58,7 @@ class Changed:
     """The highest UIDVALIDITY assigned."""
 
 
-def begin_epoch(connection: Connection, epoch: str, now_ms: int, uid_validity_floor: int = 0) -> Changed:
+def begin_epoch(connection: Connection, epoch: str, now_ms: int, uid_validity_floor: int = 0) -> RestoreCounts:
     """Begin another epoch in a restored database. New UIDVALIDITYs are above the floor."""
     _begin_logs(connection, now_ms)
     mailboxes, highest = _number_mailboxes(connection, now_ms // 1000, uid_validity_floor)
@@ -69,7 +69,7 @@ def begin_epoch(connection: Connection, epoch: str, now_ms: int, uid_validity_fl
     connection.execute(delete(INSTALLATION).where(INSTALLATION.c.id == ID))
     connection.execute(insert(INSTALLATION).values(id=ID, epoch=epoch, tick=0, restored_at_ms=now_ms, key_id=""))
     accounts = connection.scalar(select(func.count()).select_from(ACCOUNT)) or 0
-    return Changed(accounts, mailboxes, uncertain, max(highest, uid_validity_floor))
+    return RestoreCounts(accounts, mailboxes, uncertain, max(highest, uid_validity_floor))
 
 
 def _begin_logs(connection: Connection, now_ms: int) -> None:

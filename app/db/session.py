@@ -28,7 +28,7 @@ from app.telemetry import get_logger
 
 __all__ = [
     "Database",
-    "Prepared",
+    "PreparedStatement",
     "Row",
     "Statement",
     "Transaction",
@@ -59,7 +59,7 @@ def value_of(row: Row | None) -> Any:
     return value
 
 
-class Prepared:
+class PreparedStatement:
     """A statement in the driver's form: its text, and the order of its named parameters."""
 
     __slots__ = ("_defaults", "_limits", "order", "text")
@@ -99,9 +99,9 @@ _DIALECTS: dict[str, Dialect] = {"sqlite": SQLiteDialect_pysqlite(), "postgresql
 
 
 @lru_cache(maxsize=400)
-def prepare(statement: Statement, dialect: str) -> Prepared:
+def prepare(statement: Statement, dialect: str) -> PreparedStatement:
     """Compile a statement for "sqlite" or "postgresql"; once, as long as the same object is passed."""
-    return Prepared(statement, _DIALECTS[dialect])
+    return PreparedStatement(statement, _DIALECTS[dialect])
 
 
 class is_one_of(ColumnElement[bool]):

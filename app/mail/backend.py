@@ -56,7 +56,7 @@ class OriginMailbox:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class BackendChanges:
     """Changes of a mailbox since a given MODSEQ. `vanished` None: the server cannot report it, so compare UID sets."""
 
     flags: Mapping[int, Known]
@@ -241,7 +241,7 @@ class MailBackend(Protocol):
         """Return those UIDs that the mailbox has; empty if its UIDVALIDITY changed. Raises MailboxNotFound."""
         ...
 
-    async def changes(self, mailbox: Mailbox) -> Changes:
+    async def changes(self, mailbox: Mailbox) -> BackendChanges:
         """Return what changed since the mailbox's `highest_modseq`: by QRESYNC, else CONDSTORE, else all flags."""
         ...
 

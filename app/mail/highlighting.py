@@ -20,7 +20,7 @@ _HEADER_FIELDS = ("subject", "from", "to", "cc")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """A stretch of a snippet as written, and whether it matches a term."""
 
     text: str
@@ -46,7 +46,7 @@ def terms_of(tree: f.Filter) -> dict[str, set[str]]:
     return folded
 
 
-def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
+def snippet_of(text: str, terms: Collection[str]) -> list[TextPiece]:
     """Return the text around the first match of a folded term, in pieces; empty if there is no match. Linear.
 
     It begins and ends at a word boundary if the text has spaces.
@@ -56,15 +56,15 @@ def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
         return []
     start = _word_start(text, max(ranges[0][0] - BEFORE_CHARS, 0), ranges[0][0])
     end = min(max(start + SNIPPET_CHARS, ranges[0][1]), len(text))
-    pieces: list[Piece] = []
+    pieces: list[TextPiece] = []
     position = start
     for low, high in ranges:
         if high > end:
             break
-        pieces += [Piece(text[position:low], False), Piece(text[low:high], True)]
+        pieces += [TextPiece(text[position:low], False), TextPiece(text[low:high], True)]
         position = high
-    pieces.append(Piece(text[position : _word_end(text, position, end)], False))
-    return [Piece(_LINE_END.sub(" ", piece.text), piece.is_match) for piece in pieces if piece.text]
+    pieces.append(TextPiece(text[position : _word_end(text, position, end)], False))
+    return [TextPiece(_LINE_END.sub(" ", piece.text), piece.is_match) for piece in pieces if piece.text]
 
 
 def _word_start(text: str, start: int, limit: int) -> int:
@@ -83,7 +83,7 @@ def _word_end(text: str, limit: int, end: int) -> int:
 
 def snippets_of(
     texts: Mapping[str, Mapping[str, str]], terms: Mapping[str, Collection[str]]
-) -> dict[str, dict[str, list[Piece]]]:
+) -> dict[str, dict[str, list[TextPiece]]]:
     """Return key → field → snippet for the texts of several messages, omitting fields without a match."""
     return {
         key: {field: pieces for field, text in fields.items() if (pieces := snippet_of(text, terms[field]))}

@@ -39,7 +39,7 @@ class ProtocolLogLine:
 
 
 @dataclass(slots=True)
-class ProtocolLog:
+class ConnectionLog:
     until_ms: int
     lines: deque[ProtocolLogLine] = field(default_factory=lambda: deque(maxlen=LINES))
 
@@ -49,12 +49,12 @@ class ProtocolLogs:
 
     def __init__(self, clock: Callable[[], int] = now_ms) -> None:
         self._clock = clock
-        self._traces: OrderedDict[AccountId, ProtocolLog] = OrderedDict()
+        self._traces: OrderedDict[AccountId, ConnectionLog] = OrderedDict()
         self._numbers = itertools.count(1)
 
-    def start(self, account_id: AccountId, seconds: int) -> ProtocolLog:
+    def start(self, account_id: AccountId, seconds: int) -> ConnectionLog:
         """Record for this many seconds from now on, keeping earlier lines."""
-        trace = self._traces.setdefault(account_id, ProtocolLog(0))
+        trace = self._traces.setdefault(account_id, ConnectionLog(0))
         trace.until_ms = self._clock() + seconds * 1000
         if len(self._traces) > MAX_ACCOUNTS:
             self._traces.popitem(last=False)

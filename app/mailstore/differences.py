@@ -89,7 +89,7 @@ class MailboxNumbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DifferencePage:
     """The changes after a position up to `to_seq`; None: up to now."""
 
     messages: list[ChangedMessage]
@@ -103,18 +103,18 @@ class Differences:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, account_id: AccountId, seq: int, limit: int) -> Page:
+    async def page(self, account_id: AccountId, seq: int, limit: int) -> DifferencePage:
         """Return up to `limit` messages and as many tombstones; more only if one event's number has more."""
         messages = await self._messages(account_id, seq, limit + 1)
         tombstones = await self._tombstones(account_id, seq, limit + 1)
         numbers = [message.changed_seq for message in messages], [tombstone.seq for tombstone in tombstones]
         beyond = [seqs[limit] for seqs in numbers if len(seqs) > limit]
         if not beyond:
-            return Page(messages, tombstones, None)
+            return DifferencePage(messages, tombstones, None)
         to_seq = max(min(beyond) - 1, min(seqs[0] for seqs in numbers if seqs))
         messages = await self._messages(account_id, seq, _EVERY, to_seq)
         tombstones = await self._tombstones(account_id, seq, _EVERY, to_seq)
-        return Page(messages, tombstones, to_seq)
+        return DifferencePage(messages, tombstones, to_seq)
 
     async def messages(self, account_id: AccountId, ids: Collection[str]) -> list[ChangedMessage]:
         """Return those that exist."""

@@ -36,22 +36,22 @@ class DropMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class MaildropSnapshot:
     """The messages of INBOX, oldest first. `mailbox_id` None: there is no INBOX."""
 
     mailbox_id: MailboxId | None
     messages: tuple[DropMessage, ...]
 
 
-async def snapshot(database: Database, account_id: AccountId) -> Snapshot:
+async def snapshot(database: Database, account_id: AccountId) -> MaildropSnapshot:
     """Return the current messages of an account's INBOX whose bytes are stored."""
     inbox = await database.row(_INBOX, account_id=account_id)
     if inbox is None:
-        return Snapshot(None, ())
+        return MaildropSnapshot(None, ())
     rows = await database.rows(_MESSAGES, is_long=True, account_id=account_id, mailbox_id=inbox[0])
     uid_validity_of = _uid_validities(inbox[1], inbox[2])
     messages = (DropMessage(uid, size, blob, f"{uid_validity_of(uid):x}.{uid:x}") for uid, size, blob in rows if blob)
-    return Snapshot(MailboxId(inbox[0]), tuple(messages))
+    return MaildropSnapshot(MailboxId(inbox[0]), tuple(messages))
 
 
 def _uid_validities(current: int, eras: str | None) -> Callable[[int], int]:

@@ -22,7 +22,7 @@ from app.mail.types import AccountId, MailboxId
 from app.mailstore.index import Index
 
 
-class State(StrEnum):
+class Pop3State(StrEnum):
     """The state of a message of the server."""
 
     LISTED = "listed"
@@ -53,7 +53,7 @@ class Line:
 
     key: Key
     size_bytes: int
-    state: State
+    state: Pop3State
     header_hash: str | None = None
     content_hash: str | None = None
     message_id: str | None = None
@@ -162,5 +162,5 @@ def _line(row: Row) -> Line:
     uidl, ordinal, size, state, header_hash, content_hash, message_id, stored_at, changed_at, mailbox_id, uid = row
     place = None if mailbox_id is None else Location(MailboxId(mailbox_id), uid)
     return Line(
-        Key(uidl, ordinal), size, State(state), header_hash, content_hash, message_id, stored_at, changed_at, place
+        Key(uidl, ordinal), size, Pop3State(state), header_hash, content_hash, message_id, stored_at, changed_at, place
     )

@@ -31,7 +31,7 @@ REPLACED = "replaced"
 """Where the database that a restore replaced is kept, in the data directory, until the next restore."""
 
 
-def restore(settings: Settings, source: Path) -> after_restore.Changed:
+def restore(settings: Settings, source: Path) -> after_restore.RestoreCounts:
     """Replace the installation's database and message bytes by those of a backup. Blocks.
 
     Raises BackupError for an incomplete backup, MasterKeyError if the key of its secrets is missing, DataInUse while
@@ -54,7 +54,7 @@ def restore(settings: Settings, source: Path) -> after_restore.Changed:
     return changed
 
 
-def restore_in_place(settings: Settings) -> after_restore.Changed:
+def restore_in_place(settings: Settings) -> after_restore.RestoreCounts:
     """Make a database usable that was restored by other means. Blocks. Raises DataInUse while a server runs."""
     with sole_use(settings):
         _refuse_others(settings)
@@ -118,10 +118,10 @@ def _place_blobs(settings: Settings, source: Path, manifest: Manifest) -> None:
     faults.point("restore.blobs_placed")
 
 
-def _begin_epoch(settings: Settings, floor: int) -> tuple[Mark, after_restore.Changed]:
+def _begin_epoch(settings: Settings, floor: int) -> tuple[Mark, after_restore.RestoreCounts]:
     """Begin another epoch in a database; return its mark."""
     name = epoch.new_epoch()
-    results: list[after_restore.Changed] = []
+    results: list[after_restore.RestoreCounts] = []
     begin = partial(after_restore.begin_epoch, epoch=name, now_ms=now_ms(), uid_validity_floor=floor)
     connected(settings, lambda connection: results.append(begin(connection)))
     return Mark(name, 0, results[0].uid_validity), results[0]

@@ -100,7 +100,7 @@ class FlagCombination(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LoggedChange:
     """An entry of the account's log without its body. `subject` is the id of the message or mailbox."""
 
     seq: int
@@ -208,10 +208,10 @@ class MailboxViews:
         """Return the number of the account's last event; 0 if the account does not exist."""
         return value_of(await self._database.row(_POSITION, account_id=account_id)) or 0
 
-    async def changes_after(self, account_id: AccountId, seq: int, limit: int) -> list[Change]:
+    async def changes_after(self, account_id: AccountId, seq: int, limit: int) -> list[LoggedChange]:
         """Return up to `limit` entries of the log after `seq`, in order."""
         rows = await self._database.rows(_CHANGES, account_id=account_id, seq=seq, limit=limit)
-        return [Change(*row) for row in rows]
+        return [LoggedChange(*row) for row in rows]
 
     async def recent_from(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         r"""Return the first UID that no session has seen as \Recent."""

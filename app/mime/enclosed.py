@@ -31,7 +31,7 @@ _TNEF_NAMES = frozenset({"winmail.dat", "win.dat"})
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedContainer:
     """A structure that includes the parts of its containers, and their contents by section."""
 
     structure: BodyPart
@@ -54,7 +54,7 @@ def calendar_of(structure: BodyPart) -> BodyPart | None:
     return next((part for part in parts if part.size_bytes <= MAX_CALENDAR_BYTES), None)
 
 
-def opened(structure: BodyPart, raw: Mapping[str, bytes]) -> Opened:
+def opened(structure: BodyPart, raw: Mapping[str, bytes]) -> OpenedContainer:
     """Open a message's containers. `raw` has their encoded bytes by section; missing ones stay closed. Never raises."""
     contents: dict[str, bytes] = {}
     replacements: dict[str, BodyPart] = {}
@@ -71,10 +71,10 @@ def opened(structure: BodyPart, raw: Mapping[str, bytes]) -> Opened:
             replacement = _tnef_parts(part, content, contents, has_words=has_words)
         if replacement is not None:
             replacements[part.section] = replacement
-    return Opened(_replaced(structure, replacements), contents) if replacements else Opened(structure)
+    return OpenedContainer(_replaced(structure, replacements), contents) if replacements else OpenedContainer(structure)
 
 
-def opened_beginning(structure: BodyPart, read: Callable[[str], bytes]) -> Opened | None:
+def opened_beginning(structure: BodyPart, read: Callable[[str], bytes]) -> OpenedContainer | None:
     """Open the small containers for a preview; None if there are none. `read` takes a section, returns its bytes."""
     small = [part for part in containers(structure) if part.size_bytes <= MAX_PREVIEWED_BYTES]
     return opened(structure, {part.section: read(part.section) for part in small}) if small else None

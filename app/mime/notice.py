@@ -30,7 +30,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RecipientOutcome:
     """The result for one recipient. `status` is an enhanced code. `is_uncertain`: the message may have arrived."""
 
     address: str
@@ -53,7 +53,7 @@ class Notice:
     message_id: str
     date_ms: int
     arrived_ms: int
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RecipientOutcome, ...]
     header: bytes
     retried_until_ms: int | None = None
 
@@ -111,7 +111,7 @@ def _explanation(notice: Notice) -> writer.Part:
     return writer.text_part("plain", "\n\n".join(paragraphs) + "\n")
 
 
-def _listed(outcomes: Sequence[Outcome]) -> str:
+def _listed(outcomes: Sequence[RecipientOutcome]) -> str:
     return "\n".join(
         f"  {outcome.address}\n    {_clean(outcome.response) or 'no reason given'}" for outcome in outcomes
     )
@@ -135,7 +135,7 @@ def _reported(notice: Notice) -> writer.Part:
     return writer.Part(("Content-Type: message/delivery-status",), "7bit", text.encode("ascii"))
 
 
-def _block(outcome: Outcome, retried_until_ms: int | None) -> list[str]:
+def _block(outcome: RecipientOutcome, retried_until_ms: int | None) -> list[str]:
     lines = [
         f"Final-Recipient: {_typed(outcome.address)}",
         f"Action: {outcome.action}",

@@ -27,7 +27,7 @@ NEWCOMER_LIMIT = 20_000
 OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
 
 
-class Arrivals:
+class MirroredArrivals:
     """Finds and writes arrivals. A worker calls every method except `look_ahead` with the mirror's lock held.
 
     `on_arrival` receives the locations of announced messages, and the messages that were not moved from another

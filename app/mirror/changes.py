@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from dataclasses import dataclass, replace
 
 from app.errors import MailboxNotFound
-from app.mail.backend import Changes, OriginMailbox
+from app.mail.backend import BackendChanges, OriginMailbox
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, MailboxCounted, Placed, Removed, difference
 from app.mail.identifiers import now_ms
 from app.mail.types import Mailbox, MailboxId, Overview
@@ -33,14 +33,14 @@ GONE_COUNT, GONE_SHARE = 50, 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class ServerChanges:
+class ServerDifference:
     """The server's answer, and how it differs from the index.
 
     `known` is the index's data if the answer covers all messages; None if it covers only changed ones.
     """
 
     mailbox_id: MailboxId
-    changes: Changes
+    changes: BackendChanges
     removed: tuple[Removed, ...]
     known: Mapping[int, Known] | None
 
@@ -157,7 +157,7 @@ async def _with_placed(
     return placed | {arrival.uid: arrival for arrival in arrived}
 
 
-async def changes_of(mirror: Mirror, mailbox: Mailbox, reported: OriginMailbox | None) -> ServerChanges | None:
+async def changes_of(mirror: Mirror, mailbox: Mailbox, reported: OriginMailbox | None) -> ServerDifference | None:
     """Return flags and removals since the mailbox's HIGHESTMODSEQ.
 
     None if the mailbox was deleted or recreated: the next list of mailboxes handles that.
@@ -179,7 +179,7 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, reported: OriginMailbox |
         gone = [uid for uid in known if uid not in changes.flags]
     else:
         gone = [] if reported is not None and reported.total == mailbox.total else await _missing(mirror, mailbox)
-    return ServerChanges(mailbox.id, changes, await _confirmed(mirror, mailbox, gone), known)
+    return ServerDifference(mailbox.id, changes, await _confirmed(mirror, mailbox, gone), known)
 
 
 def _is_outdated(known: Known | None, now: Known) -> bool:
@@ -203,7 +203,7 @@ async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, Seq
     return Delta(flagged=delta.flagged, removed=await _confirmed(mirror, mailbox, gone)), missing
 
 
-def counted(mailbox: Mailbox, changes: Changes, *, is_complete: bool | None = None) -> MailboxCounted:
+def counted(mailbox: Mailbox, changes: BackendChanges, *, is_complete: bool | None = None) -> MailboxCounted:
     """Return the numbers of a mailbox after these changes."""
     uid_next = max(changes.uid_next, mailbox.uid_next)
     return MailboxCounted(mailbox.id, uid_next, changes.highest_modseq, is_complete=is_complete)

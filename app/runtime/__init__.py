@@ -16,7 +16,7 @@ from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
 from app.runtime.backends import AccountBackends
-from app.runtime.mail_servers import MailServers
+from app.runtime.mail_servers import EmbeddedServers
 from app.runtime.services import services_on
 from app.runtime.stores import Stores, open_stores
 from app.runtime.workers import start_workers
@@ -112,7 +112,7 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
 
 def _mail_servers(
     stores: Stores, logins: Logins, access: AccessWatch, deliveries: Deliveries, connections: int
-) -> MailServers:
+) -> EmbeddedServers:
     settings = stores.settings
     views, texts = MailboxViews(stores.database), TextIndex(stores.database)
     imap = ImapServices(stores.store, stores.reader, views, stores.bus, logins, texts, settings.max_message_bytes)
@@ -123,4 +123,4 @@ def _mail_servers(
     }
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
     pop3_conversation = lambda peer: Pop3Conversation(peer, pop3)  # noqa: E731
-    return MailServers(settings, access, imap, sites.__getitem__, pop3_conversation, connections)
+    return EmbeddedServers(settings, access, imap, sites.__getitem__, pop3_conversation, connections)

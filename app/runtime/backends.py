@@ -16,7 +16,7 @@ from app.backends.imap.pool import Pool
 from app.backends.local import LocalBackend
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.opening import SESSIONS_AT_ONCE, Pop3Origin
-from app.backends.pop3.refusals import MaildropInUse
+from app.backends.pop3.refusals import MaildropLocked
 from app.backends.smtp import SmtpSubmission
 from app.cluster.bus import Bus
 from app.cluster.followers import Followers
@@ -148,7 +148,7 @@ class AccountBackends:
 
     async def _verify_pop3(self, login: ServerLogin) -> None:
         """Verify a POP3 login. A locked maildrop is a success: servers report it only after a valid login."""
-        with suppress(MaildropInUse):
+        with suppress(MaildropLocked):
             session = await Pop3Origin(login, self._guard, self._tls).open()
             session.close()
 

@@ -24,7 +24,7 @@ _WITHOUT_LOGIN = UnauthenticatedTime(300.0, is_earned=True)
 """Limit between messages for ports without a login: connections of mail servers."""
 
 
-class MailServers:
+class EmbeddedServers:
     """Starts and stops the listeners. `ports` maps their names to ports."""
 
     def __init__(

@@ -15,7 +15,7 @@ from app.services.sending.deliveries import Deliveries
 from app.workers.delivery import Delivery
 from app.workers.missed_pokes import MissedPokeCheck
 from app.workers.recovery import Recovery
-from app.workers.retention import Retention
+from app.workers.retention import RetentionWorker
 from app.workers.supervisor import Supervisor
 from app.workers.text_index_quota import TextLimits
 from app.workers.text_indexer import TextIndexer, TextReader
@@ -49,7 +49,7 @@ def _runs(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> 
         _delivery(stores, backends, deliveries).run(),
         Supervisor(database, index, reader, backends, bus, leases, texts).run(),
         TextIndexer(index, reader, text_index, backends, texts).run(),
-        Retention(stores.settings, database, reader, stores.store.blobs).run(),
+        RetentionWorker(stores.settings, database, reader, stores.store.blobs).run(),
         Recovery(database, bus).run(),
         missed_pokes.run(),
         stores.followers.run(),

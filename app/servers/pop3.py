@@ -16,8 +16,8 @@ from app.servers.conversation import Client, Close, Farewell, Reply, ReplyWriter
 from app.services.access.logins import Logins
 from app.services.accounts.maildrops import Maildrop, MaildropInUse, Maildrops
 from app.wire.lines import LineBuffer
-from app.wire.pop3 import END, LINE_LIMIT_BYTES, Command, DotWriter, Top, error, ok, parse_command
-from app.wire.sasl import MECHANISMS, Claim, Exchange
+from app.wire.pop3 import END, LINE_LIMIT_BYTES, DotWriter, Pop3Command, Top, error, ok, parse_command
+from app.wire.sasl import MECHANISMS, SaslClaim, SaslExchange
 
 TIMEOUT_SECONDS = 600.0
 """RFC 1939 §3 requires at least 10 minutes."""
@@ -48,13 +48,13 @@ class Pop3Conversation:
         self._lines = LineBuffer(LINE_LIMIT_BYTES)
         self._ready: deque[Step] = deque()
         self._user: str | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: SaslExchange | None = None
         self._account_id: AccountId | None = None
         self._maildrop: Maildrop | None = None
         self._deleted: set[DropMessage] = set()
         self._errors = 0
         self._login_failures = 0
-        self._verbs: dict[str, Callable[[Command], Step]] = {
+        self._verbs: dict[str, Callable[[Pop3Command], Step]] = {
             "USER": self._take_user,
             "PASS": self._take_password,
             "AUTH": self._auth,
@@ -126,7 +126,7 @@ class Pop3Conversation:
         self._errors += 1
         return Close(answer) if self._errors >= ERRORS_LIMIT else Reply(answer)
 
-    def _capa(self, _: Command) -> Step:
+    def _capa(self, _: Pop3Command) -> Step:
         offers = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8", "EXPIRE NEVER"]
         if self._can_start_tls:
             offers.append("STLS")
@@ -138,7 +138,7 @@ class Pop3Conversation:
     def _can_start_tls(self) -> bool:
         return self._peer.can_start_tls and not self._peer.is_encrypted and self._maildrop is None
 
-    def _stls(self, _: Command) -> Step:
+    def _stls(self, _: Pop3Command) -> Step:
         if not self._can_start_tls:
             return self._refuse(error("STLS not available"))
         self._lines.clear()  # input sent in plaintext must not be read as a command under TLS
@@ -147,19 +147,19 @@ class Pop3Conversation:
 
     # ---- login
 
-    def _take_user(self, command: Command) -> Step:
+    def _take_user(self, command: Pop3Command) -> Step:
         if not self._peer.may_log_in:
             return self._refuse(_TLS_FIRST)
         self._user = command.argument
         return Reply(ok("Send PASS"))
 
-    def _take_password(self, command: Command) -> Step:
+    def _take_password(self, command: Pop3Command) -> Step:
         user, self._user = self._user, None
         if user is None:
             return self._refuse(error("Send USER first"))
-        return self._log_in(Claim(user, command.argument))
+        return self._log_in(SaslClaim(user, command.argument))
 
-    def _auth(self, command: Command) -> Step:
+    def _auth(self, command: Pop3Command) -> Step:
         if not self._peer.may_log_in:
             return self._refuse(_TLS_FIRST)
         mechanism, _, initial = command.argument.partition(" ")
@@ -167,24 +167,24 @@ class Pop3Conversation:
             return Reply(_listing("Mechanisms follow", MECHANISMS))
         if mechanism.upper() not in MECHANISMS:
             return self._refuse(error("Unsupported authentication mechanism"))
-        self._exchange = Exchange(mechanism.upper())
+        self._exchange = SaslExchange(mechanism.upper())
         return self._advance(self._exchange, initial.strip().encode() or None, is_first=True)
 
-    def _advance(self, exchange: Exchange, response: bytes | None, *, is_first: bool) -> Step:
+    def _advance(self, exchange: SaslExchange, response: bytes | None, *, is_first: bool) -> Step:
         self._exchange = None
         outcome = exchange.start(response) if is_first else exchange.respond(response or b"")
-        if isinstance(outcome, Claim):
+        if isinstance(outcome, SaslClaim):
             return self._log_in(outcome)
         self._exchange = exchange
         return Reply(b"+ " + base64.b64encode(outcome) + b"\r\n")
 
-    def _log_in(self, claim: Claim) -> Step:
+    def _log_in(self, claim: SaslClaim) -> Step:
         async def run(_: ReplyWriter) -> None:
             self._ready.append(await self._verify(claim))
 
         return Work(run)
 
-    async def _verify(self, claim: Claim) -> Step:
+    async def _verify(self, claim: SaslClaim) -> Step:
         try:
             login = await self._site.logins.verify(claim.user, claim.password, address=self._peer.address)
             self._peer.claim(login)
@@ -228,17 +228,17 @@ class Pop3Conversation:
         message = messages[number - 1] if 1 <= number <= len(messages) else None
         return None if message is None or message in self._deleted else message
 
-    def _stat(self, _: Command) -> Step:
+    def _stat(self, _: Pop3Command) -> Step:
         remaining = [message for message in self._messages() if message not in self._deleted]
         return Reply(ok(f"{len(remaining)} {sum(message.size_bytes for message in remaining)}"))
 
-    def _list(self, command: Command) -> Step:
+    def _list(self, command: Pop3Command) -> Step:
         return self._fact_of(command, lambda message: str(message.size_bytes))
 
-    def _uidl(self, command: Command) -> Step:
+    def _uidl(self, command: Pop3Command) -> Step:
         return self._fact_of(command, lambda message: message.uidl)
 
-    def _fact_of(self, command: Command, fact: Callable[[DropMessage], str]) -> Step:
+    def _fact_of(self, command: Pop3Command, fact: Callable[[DropMessage], str]) -> Step:
         """Return one fact of one message or of all messages."""
         numbers = command.numbers(1)
         if numbers:
@@ -251,10 +251,10 @@ class Pop3Conversation:
         ]
         return Reply(_listing(f"{len(lines)} messages", lines))
 
-    def _retr(self, command: Command) -> Step:
+    def _retr(self, command: Pop3Command) -> Step:
         return self._sent(command.numbers(1), None)
 
-    def _top(self, command: Command) -> Step:
+    def _top(self, command: Pop3Command) -> Step:
         numbers = command.numbers(2)
         if len(numbers) != 2:
             raise MalformedRequest("A message and a number of lines are expected")
@@ -287,7 +287,7 @@ class Pop3Conversation:
             return
         await outlet.send(dots.finish() if is_begun else ok("0 octets") + END)
 
-    def _dele(self, command: Command) -> Step:
+    def _dele(self, command: Pop3Command) -> Step:
         numbers = command.numbers(1)
         message = self._message(numbers[0]) if numbers else None
         if message is None:
@@ -295,7 +295,7 @@ class Pop3Conversation:
         self._deleted.add(message)
         return Reply(ok(f"Message {numbers[0]} marked for deletion"))
 
-    def _rset(self, _: Command) -> Step:
+    def _rset(self, _: Pop3Command) -> Step:
         self._deleted.clear()
         return Reply(ok())
 

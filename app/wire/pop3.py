@@ -14,7 +14,7 @@ _HEADER_END = re.compile(rb"\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class Pop3Command:
     """A command line: `verb` in upper case, and the rest of the line unchanged (a password may contain spaces)."""
 
     verb: str
@@ -28,7 +28,7 @@ class Command:
         return [int(word) for word in words]
 
 
-def parse_command(line: bytes) -> Command:
+def parse_command(line: bytes) -> Pop3Command:
     """Parse a line with its end. A bare LF is accepted. Raises MalformedRequest."""
     try:
         text = line.rstrip(b"\r\n").decode()
@@ -37,7 +37,7 @@ def parse_command(line: bytes) -> Command:
     if "\0" in text or "\r" in text:
         raise MalformedRequest("The command contains a control character")
     verb, _, argument = text.partition(" ")
-    return Command(verb.upper(), argument)
+    return Pop3Command(verb.upper(), argument)
 
 
 def ok(text: str = "") -> bytes:

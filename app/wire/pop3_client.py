@@ -26,7 +26,7 @@ _TEXT_LIMIT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Pop3Status:
     """The first line of a reply. `code` is the extended response code in capitals ("IN-USE", RFC 2449 §8).
 
     `text` is one line without control characters. `is_challenge`: the server waits for a SASL response (RFC 5034).
@@ -39,7 +39,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
+class Pop3Capabilities:
     """The response to CAPA (RFC 2449 §5): the arguments of each capability by its name, both in upper case."""
 
     arguments: dict[str, tuple[str, ...]]
@@ -62,7 +62,7 @@ class Capabilities:
         return sorted(" ".join((name, *words)) for name, words in self.arguments.items())
 
 
-NO_CAPABILITIES = Capabilities({})
+NO_CAPABILITIES = Pop3Capabilities({})
 
 
 class ReplyReader:
@@ -85,7 +85,7 @@ class ReplyReader:
         """The number of buffered bytes."""
         return len(self._buffer)
 
-    def status(self) -> Status | None:
+    def status(self) -> Pop3Status | None:
         """The next status line; None until it is complete."""
         line = self._line()
         return None if line is None else parse_status(line)
@@ -159,28 +159,28 @@ def _safe_cut(window: bytes) -> int:
     return cut
 
 
-def parse_status(line: bytes) -> Status:
+def parse_status(line: bytes) -> Pop3Status:
     """Parse a status line. Raises ServerProtocolError."""
     text = _CONTROLS.sub(" ", line.decode("utf-8", "replace")).strip()
     word, _, rest = text.partition(" ")
     rest = rest.strip()
     if word == "+":
-        return Status(is_ok=True, text=rest, is_challenge=True)
+        return Pop3Status(is_ok=True, text=rest, is_challenge=True)
     if word.upper() not in ("+OK", "-ERR"):
         raise ServerProtocolError("The mail server's response is not POP3")
     match = _CODE.match(rest)
     code = match[1].upper() if match else None
-    return Status(word.upper() == "+OK", rest[:_TEXT_LIMIT], code)
+    return Pop3Status(word.upper() == "+OK", rest[:_TEXT_LIMIT], code)
 
 
-def parse_capabilities(lines: Iterable[bytes]) -> Capabilities:
+def parse_capabilities(lines: Iterable[bytes]) -> Pop3Capabilities:
     """Parse the lines of a CAPA response."""
     arguments: dict[str, tuple[str, ...]] = {}
     for line in lines:
         name, *words = line.decode("ascii", "replace").upper().split() or [""]
         if name:
             arguments[name] = tuple(words)
-    return Capabilities(arguments)
+    return Pop3Capabilities(arguments)
 
 
 def parse_sizes(lines: Iterable[bytes]) -> dict[int, int]:

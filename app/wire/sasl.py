@@ -14,7 +14,7 @@ _CANCEL = b"*"
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SaslClaim:
     """The credentials that a client presents. `repr` never shows the password."""
 
     user: str
@@ -24,7 +24,7 @@ class Claim:
         return f"Claim({self.user!r})"
 
 
-class Exchange:
+class SaslExchange:
     """One authentication attempt. `start` and `respond` return the next challenge (not encoded), or the final Claim.
 
     Both raise MalformedRequest for an invalid response and for a cancelled attempt. It ends the attempt, not the
@@ -36,36 +36,36 @@ class Exchange:
         self._is_plain = mechanism == "PLAIN"
         self._user: str | None = None
 
-    def start(self, initial: bytes | None) -> bytes | Claim:
+    def start(self, initial: bytes | None) -> bytes | SaslClaim:
         """Begin. `initial` is the initial response in base64: "=" is an empty response, None is no response."""
         if initial is None:
             return b"" if self._is_plain else b"Username:"
         return self._take(b"" if initial == b"=" else _decoded(initial))
 
-    def respond(self, line: bytes) -> bytes | Claim:
+    def respond(self, line: bytes) -> bytes | SaslClaim:
         """Continue with a response, `line`, in base64 without its line end."""
         if line == _CANCEL:
             raise MalformedRequest("Authentication cancelled")
         return self._take(_decoded(line))
 
-    def _take(self, response: bytes) -> bytes | Claim:
+    def _take(self, response: bytes) -> bytes | SaslClaim:
         if self._is_plain:
             return _plain(response)
         text = _text(response)
         if self._user is None:
             self._user = text
             return b"Password:"
-        return Claim(self._user, text)
+        return SaslClaim(self._user, text)
 
 
-def _plain(response: bytes) -> Claim:
+def _plain(response: bytes) -> SaslClaim:
     parts = response.split(b"\0")
     if len(parts) != 3:
         raise MalformedRequest("The response has no user name and password")
     authorize, user, password = (_text(part) for part in parts)
     if authorize not in ("", user):
         raise MalformedRequest("Acting as another user is not supported")
-    return Claim(user, password)
+    return SaslClaim(user, password)
 
 
 def _decoded(text: bytes) -> bytes:

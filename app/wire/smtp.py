@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SmtpCommand:
     """A command line: `verb` in upper case, and the text after it."""
 
     verb: str
@@ -51,7 +51,7 @@ class Path:
     parameters: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def parse_command(line: bytes) -> Command:
+def parse_command(line: bytes) -> SmtpCommand:
     """Parse a line with its CRLF. Raises MalformedRequest, also for control characters."""
     if not line.endswith(b"\r\n"):
         raise MalformedRequest("A line must end with CRLF")
@@ -62,7 +62,7 @@ def parse_command(line: bytes) -> Command:
     if any(character < " " or character == "\x7f" for character in text):
         raise MalformedRequest("The command contains a control character")
     verb, _, argument = text.partition(" ")
-    return Command(verb.upper(), argument.strip(" "))
+    return SmtpCommand(verb.upper(), argument.strip(" "))
 
 
 def parse_path(argument: str, keyword: str) -> Path:

@@ -36,7 +36,7 @@ BATCH_ROWS = 1_000
 PAUSE_SECONDS = 0.02
 
 
-class Retention:
+class RetentionWorker:
     """Call `run`, or `round` once."""
 
     def __init__(self, settings: Settings, database: Database, reader: MailReader, blobs: Blobs) -> None:

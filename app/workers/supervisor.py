@@ -22,7 +22,7 @@ from app.telemetry import get_logger
 from app.workers.limiters import Limiters
 from app.workers.loop import attempt, forever, persist
 from app.workers.pop3.account import Pop3Sync
-from app.workers.sync.account import AccountSync
+from app.workers.sync.account import SyncedAccount
 from app.workers.text_indexer import TextReader
 
 log = get_logger(__name__)
@@ -147,7 +147,7 @@ class Supervisor:
             if isinstance(backend, Pop3Backend):
                 await Pop3Sync(id_, self._index, self._reader, backend, epoch).run()
             else:
-                await AccountSync(
+                await SyncedAccount(
                     id_, self._index, self._reader, backend, epoch, self._limiters, texts=self._texts
                 ).run()
 

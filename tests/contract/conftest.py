@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching import inbox, sweeping
 from app.backends.local import LocalBackend
 from app.mail.types import ServerLogin, TransportSecurity
@@ -39,7 +39,7 @@ class PoorerOrigin(Origin):
 
     offered: frozenset[str] = BARE
 
-    async def open(self, *, is_compressed: bool = True) -> Session:
+    async def open(self, *, is_compressed: bool = True) -> ClientSession:
         session = await Origin.open(self, is_compressed=is_compressed)
         session.protocol.offered &= self.offered
         session.enabled = frozenset()

@@ -15,7 +15,7 @@ from app.services.following.events import Events
 from app.services.following.states import StatePosition
 from app.settings import Settings
 from app.workers import retention as module
-from app.workers.retention import DAY_MS, Retention
+from app.workers.retention import DAY_MS, RetentionWorker
 
 from tests.access import NoSubmissions
 from tests.contract.stores import Stores
@@ -159,7 +159,7 @@ async def test_ids_of_messages_that_are_gone_are_kept_as_long_and_as_many_as_tom
     for uid in (1, 2, 3):
         await account.remove(HERE, uid)
         await asyncio.sleep(0.002)  # they are told apart by the millisecond
-    retention = Retention(Settings(), stores.database, stores.reader, stores.store.blobs)
+    retention = RetentionWorker(Settings(), stores.database, stores.reader, stores.store.blobs)
 
     monkeypatch.setattr(module, "DEPARTED_LIMIT", 2)
     await retention.round()

@@ -27,7 +27,7 @@ from app.services.oauth.grants import Grants
 from app.services.sign_in.sessions import Sessions
 from app.settings import Settings
 from app.workers.loop import persist
-from app.workers.retention import Retention
+from app.workers.retention import RetentionWorker
 
 from tests.access import set_password
 from tests.contract.stores import Stores
@@ -150,7 +150,7 @@ async def test_what_is_over_is_forgotten_and_a_broken_removal_finished(stores: S
     await stores.database.write(take_out_alone)
     assert await directory.orphans(stores.database) == [removed]
 
-    await Retention(Settings(data_dir=tmp_path), stores.database, stores.reader, stores.store.blobs).round()
+    await RetentionWorker(Settings(data_dir=tmp_path), stores.database, stores.reader, stores.store.blobs).round()
 
     assert await directory.orphans(stores.database) == []
     assert len(await stores.reader.mailboxes.mailboxes(account_id)) == 6

@@ -15,7 +15,7 @@ from app.mailstore.texts import TextIndex
 from app.services.access.callers import Caller, Scope, TokenKind
 from app.services.access.visibility import as_seen
 from app.services.changing.bulk import Bulk
-from app.services.changing.messages import Change, Messages
+from app.services.changing.messages import MessageChange, Messages
 from app.services.reading.content import Content
 from app.services.reading.texts import Texts
 
@@ -123,7 +123,7 @@ async def test_a_move_changes_the_labels_and_is_told_at_once_with_its_id(
         await account.settled()
         before = await account.message("one")
 
-    change = Change(mailbox_id=await mailbox_id(account, target))
+    change = MessageChange(mailbox_id=await mailbox_id(account, target))
     changed = (await messages_of(account).change(account.account_id, caller(), before.id, change)).message
 
     assert changed is not None
@@ -183,7 +183,7 @@ async def test_a_flag_is_one_in_all_mailboxes_and_counted_in_each(account: Gmail
         message = await account.message("one")
 
         await messages_of(account).change(
-            account.account_id, caller(), message.id, Change(add=frozenset({"\\Seen", FLAGGED}))
+            account.account_id, caller(), message.id, MessageChange(add=frozenset({"\\Seen", FLAGGED}))
         )
         await account.settled()
 

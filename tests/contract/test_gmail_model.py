@@ -15,7 +15,7 @@ from app.errors import GatewayError
 from app.mail.backend import Backends
 from app.mail.types import FLAGGED, SEEN, Message
 from app.services.access.callers import Caller, Scope, TokenKind
-from app.services.changing.messages import Change, Messages
+from app.services.changing.messages import MessageChange, Messages
 from app.services.reading.content import Content
 
 from tests.gmail_harness import GmailAccount, mail, open_gmail
@@ -136,14 +136,14 @@ class _Changes:
         mailboxes = {one.path: one for one in await self._account.harness.reader.mailboxes.mailboxes(account_id)}
         match chance.randrange(5):
             case 0:
-                change = Change(add=frozenset({chance.choice([SEEN, FLAGGED, "home"])}))
+                change = MessageChange(add=frozenset({chance.choice([SEEN, FLAGGED, "home"])}))
                 await self._messages.change(account_id, CALLER, message.id, change)
             case 1:
-                change = Change(remove=frozenset({chance.choice([SEEN, FLAGGED])}))
+                change = MessageChange(remove=frozenset({chance.choice([SEEN, FLAGGED])}))
                 await self._messages.change(account_id, CALLER, message.id, change)
             case 2:
                 target = mailboxes[chance.choice([self._label(), INBOX, ALL, STARRED])]
-                await self._messages.change(account_id, CALLER, message.id, Change(mailbox_id=target.id))
+                await self._messages.change(account_id, CALLER, message.id, MessageChange(mailbox_id=target.id))
             case 3:
                 is_permanent = len(self._store.mails) > 20 and chance.random() < 0.3
                 await self._messages.remove(account_id, CALLER, message.id, is_permanent=is_permanent)

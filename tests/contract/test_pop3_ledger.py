@@ -11,7 +11,7 @@ from app.db import directory
 from app.errors import Conflict
 from app.mail.delta import Completed, Delta, OnServer, Removed
 from app.mail.types import AccountId, AccountKind, MailboxId
-from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, Pop3State
 from app.workers.pop3.reading import arrival, glimpse
 
 from tests.contract.stores import Stores
@@ -27,7 +27,7 @@ async def opened(stores: Stores) -> tuple[AccountId, Pop3Ledger]:
     return account_id, Pop3Ledger(stores.database, stores.index, stores.bus, account_id, epochs[account_id])
 
 
-def line(name: str, state: State = State.STORED, **facts: object) -> Line:
+def line(name: str, state: Pop3State = Pop3State.STORED, **facts: object) -> Line:
     return Line(Key(name, 0), 100, state, changed_at_ms=5, **facts)  # type: ignore[arg-type]
 
 
@@ -44,7 +44,7 @@ async def test_what_arrives_gets_a_line_with_the_id_of_its_message(stores: Store
         (line(one.blob, content_hash=one.blob), arrival(one, inbox.id, NOW_MS, is_announced=True)) for one in contents
     ]
 
-    await ledger.write([line("other", State.LISTED)], arrived=arrived)
+    await ledger.write([line("other", Pop3State.LISTED)], arrived=arrived)
 
     rows = await ledger.rows()
     assert len(rows) == 3
@@ -53,7 +53,7 @@ async def test_what_arrives_gets_a_line_with_the_id_of_its_message(stores: Store
         assert row.place is not None
         message = await stores.reader.messages.at(account_id, row.place)
         assert (message.id, message.blob) == (row.message_id, content.blob)
-    assert rows[Key("other", 0)] == line("other", State.LISTED)
+    assert rows[Key("other", 0)] == line("other", Pop3State.LISTED)
     assert await told(stores, account_id) == ["message.created"] * 2
 
 
@@ -64,7 +64,7 @@ async def test_an_arrival_that_has_no_place_gives_its_id_to_no_other_line(stores
     nowhere = arrival(first, MailboxId("mbx_gone"), NOW_MS, is_announced=True)
 
     await ledger.write(
-        [line("other", State.LISTED)],
+        [line("other", Pop3State.LISTED)],
         arrived=[(line("a"), nowhere), (line("b"), arrival(second, inbox.id, NOW_MS, is_announced=True))],
     )
 
@@ -79,11 +79,11 @@ async def test_a_line_takes_the_place_of_its_own_and_others_can_go(stores: Store
     _, ledger = await opened(stores)
     await ledger.write([line("a"), line("b"), line("c")])
 
-    await ledger.write([line("a", State.DELETE_PENDING)], [Key("b", 0)])
+    await ledger.write([line("a", Pop3State.DELETE_PENDING)], [Key("b", 0)])
 
     assert {key.uidl: one.state for key, one in (await ledger.rows()).items()} == {
-        "a": State.DELETE_PENDING,
-        "c": State.STORED,
+        "a": Pop3State.DELETE_PENDING,
+        "c": Pop3State.STORED,
     }
 
 
@@ -107,13 +107,13 @@ async def test_content_completes_what_a_header_began(stores: Stores) -> None:
     inbox = await stores.mailbox(account_id, "INBOX")
     content = await stores.store.keep(mail("large", "A text. " * 9))
     header = mail("large").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    await ledger.write(arrived=[(line("a", State.SEEN), glimpse(header, 10**6, inbox.id, NOW_MS))])
+    await ledger.write(arrived=[(line("a", Pop3State.SEEN), glimpse(header, 10**6, inbox.id, NOW_MS))])
     (row,) = (await ledger.rows()).values()
     assert row.place is not None
     before = await stores.reader.messages.at(account_id, row.place)
 
     whole = arrival(content, inbox.id, NOW_MS, is_announced=True)
-    await ledger.write([replace(row, state=State.STORED)], delta=Delta(completed=(Completed(row.place, whole),)))
+    await ledger.write([replace(row, state=Pop3State.STORED)], delta=Delta(completed=(Completed(row.place, whole),)))
 
     after = await stores.reader.messages.at(account_id, row.place)
     summary = orjson.loads(after.summary)

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 from app.errors import MailServerError
-from app.mailstore.pop3_ledger import State
+from app.mailstore.pop3_ledger import Pop3State
 
 from tests.pop3_harness import Polled, open_polled
 from tests.servers.scripted_pop3 import ScriptedPop3
@@ -107,7 +107,7 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_happens(tmp_path: Pa
         summaries = [orjson.loads(one.summary) for one in await account.messages()]
         shown_there = Counter(one["subject"] for one in summaries if one["on_server"])
         assert shown_there <= model.on_server()
-        assert State.LISTED not in states
+        assert Pop3State.LISTED not in states
         if rule == "remove_after_download":
             assert server.messages == []
         elif rule == "mirror_delete":

@@ -22,7 +22,7 @@ from app.services.following.events import Events
 from app.services.following.states import StatePosition
 from app.settings import Settings
 from app.workers import retention as module
-from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention
+from app.workers.retention import DAY_MS, SUBMISSION_DAYS, RetentionWorker
 
 from tests.access import NoSubmissions
 from tests.contract.stores import Stores, message
@@ -31,7 +31,7 @@ from tests.contract.stores import Stores, message
 async def keep(stores: Stores, count: int = 1000, days: int = 7) -> None:
     """One round with these settings."""
     settings = Settings(event_retention_count=count, event_retention_days=days)
-    await Retention(settings, stores.database, stores.reader, stores.store.blobs).round()
+    await RetentionWorker(settings, stores.database, stores.reader, stores.store.blobs).round()
 
 
 async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
@@ -69,7 +69,7 @@ async def test_logs_that_are_too_long_are_trimmed_between_the_rounds_and_no_othe
 
     monkeypatch.setattr(retention, "oldest_events", noted)
     settings = Settings(event_retention_count=1000)
-    await Retention(settings, stores.database, stores.reader, stores.store.blobs).trim_long_logs()
+    await RetentionWorker(settings, stores.database, stores.reader, stores.store.blobs).trim_long_logs()
 
     spans = {account_id: await stores.log.span(account_id) for account_id in (long, short)}
     assert {id_: span and span.last.seq - span.first.seq for id_, span in spans.items()} == {long: 1000, short: 506}

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from app.db import directory
 from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
-from app.mail.backend import Changes
+from app.mail.backend import BackendChanges
 from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta
 from app.mail.identifiers import now_ms
@@ -93,7 +93,7 @@ class Busy(FakeOrigin):
         self.is_compared.set()
         self.during_fetch: list[Callable[[], object]] = []
 
-    async def changes(self, mailbox: Mailbox) -> Changes:
+    async def changes(self, mailbox: Mailbox) -> BackendChanges:
         if mailbox.origin_name == "Work":
             await self.is_compared.wait()
         return await super().changes(mailbox)

@@ -127,8 +127,8 @@ def large_sends(server: Postgate) -> None:
     order = {
         "to": [{"address": "bob@demo.test"}],
         "subject": "large",
-        "text": "A line of text\n" * (10 * MEGABYTE // 15),
-        "html": "<p>A line of text</p>" * (10 * MEGABYTE // 21),
+        "text": "Une ligne de texte, 1 \N{EURO SIGN}\n" * (9 * MEGABYTE // 25),
+        "html": "<p>A line of text</p>" * (9 * MEGABYTE // 21),
         "attachments": [{"filename": "a.bin", "content_type": "application/octet-stream", "content_base64": content}],
     }
     with server.client() as client:

@@ -13,10 +13,10 @@ from app.mail.offers import Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
 from app.security.netguard import NetGuard
 from app.services.accounts import autoconfig
-from app.services.accounts.autoconfig import Autoconfig, Found
+from app.services.accounts.autoconfig import Autoconfig, FoundServers
 from app.services.accounts.autoconfig.fetching import Fetcher
 from app.services.accounts.autoconfig.guessing import Probe, greeting_probe
-from app.services.accounts.autoconfig.names import Names
+from app.services.accounts.autoconfig.names import DomainNames
 from app.services.accounts.autoconfig.sources import Sources
 
 from tests.integration.raw_server import raw_server
@@ -73,9 +73,9 @@ class World:
 
     def autoconfig(self, ispdb: str = "") -> Autoconfig:
         fetcher = Fetcher(self.guard, self.web.tls, self.web.port)
-        return Autoconfig(Sources(fetcher, Names([self.dns]), ispdb), self.probe)
+        return Autoconfig(Sources(fetcher, DomainNames([self.dns]), ispdb), self.probe)
 
-    async def find(self, email: str = ME) -> Found:
+    async def find(self, email: str = ME) -> FoundServers:
         return await self.autoconfig().find(email)
 
 
@@ -246,10 +246,10 @@ async def test_hosts_that_all_hang_meet_the_deadline(world: World, monkeypatch: 
         assert (await world.find()).offers == ()
 
 
-# ---- check 9: nothing inside is reached by the names that an address leads to
+# ---- nothing inside is reached by the names that an address leads to
 
 
-async def test_check_09_names_that_resolve_inside_are_never_connected_to(world: World) -> None:
+async def test_names_that_resolve_inside_are_never_connected_to(world: World) -> None:
     world.web.pages["GET autoconfig.example.test/mail/config-v1.1.xml"] = config("imap.example.test")
     inside = ("169.254.169.254", "10.1.2.3", "::1", "::ffff:127.0.0.2", "0.0.0.0", "127.0.0.2")
     for address in inside:
@@ -270,7 +270,7 @@ async def test_check_09_names_that_resolve_inside_are_never_connected_to(world: 
         "https://user@autoconfig.example.test:{port}/secret",
     ],
 )
-async def test_check_09_redirects_are_checked_like_first_requests(world: World, location: str) -> None:
+async def test_redirects_are_checked_like_first_requests(world: World, location: str) -> None:
     world.addresses["inside.example.test"] = "10.0.0.1"
     target = location.format(port=world.web.port)
     world.web.pages["GET autoconfig.example.test/mail/config-v1.1.xml"] = Page(status=302, location=target)

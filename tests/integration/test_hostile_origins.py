@@ -97,7 +97,7 @@ def selected(count: bytes) -> bytes:
     return b"* " + count + b" EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 4294967295] x\r\n$ OK\r\n"
 
 
-# ---- check 13
+# ---- answers that no server should send
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def selected(count: bytes) -> bytes:
         "100,000 literals", "100,000 lists",
     ],
 )  # fmt: skip
-async def test_check_13_a_hostile_answer_costs_its_own_account_its_connection(
+async def test_a_hostile_answer_costs_its_own_account_its_connection(
     tmp_path: Path, memory: None, monkeypatch: pytest.MonkeyPatch, where: str, harm: Harm
 ) -> None:
     monkeypatch.setattr(exchange_module, "MAX_KEPT_BYTES", 8 * MIB)  # or it takes 10 s to be passed
@@ -139,7 +139,7 @@ async def _fault(one: Followed) -> bool:
     return (await one.state())[1] in ("down", "live")
 
 
-async def test_check_13_a_million_exists_are_as_good_as_one(tmp_path: Path, memory: None) -> None:
+async def test_a_million_exists_are_as_good_as_one(tmp_path: Path, memory: None) -> None:
     """A flood that ends is taken, and none of it is kept."""
     harm = flooding(b"* 1 EXISTS\r\n", 12_000_000)
     server = HostileImap({"IDLE": _then_idle(harm)})
@@ -157,7 +157,7 @@ def _then_idle(harm: Harm) -> Harm:
     return idle
 
 
-async def test_check_13_sets_of_four_billion_are_never_written_out(tmp_path: Path, memory: None) -> None:
+async def test_sets_of_four_billion_are_never_written_out(tmp_path: Path, memory: None) -> None:
     """VANISHED, ESEARCH, SEARCH and UIDNEXT of a mailbox that was synced before."""
     everything = b"1:4294967295"
     server = HostileImap(capabilities="IMAP4rev1 IDLE ENABLE CONDSTORE QRESYNC ESEARCH LIST-EXTENDED LIST-STATUS")
@@ -186,7 +186,7 @@ async def _count(server: HostileImap, command: str, since: int) -> bool:
 
 @pytest.mark.parametrize("harm", [leaving, half_closing], ids=["BYE", "half-closed"])
 @pytest.mark.parametrize("where", ["greeting", "LOGIN", "ENABLE", "LIST", "SELECT", "UID SEARCH", "UID FETCH", "IDLE"])
-async def test_check_13_an_end_at_any_command_is_noticed_and_tried_again(
+async def test_an_end_at_any_command_is_noticed_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, harm: Harm
 ) -> None:
     monkeypatch.setattr(account_module, "RETRY_SECONDS", 0.2)
@@ -203,12 +203,12 @@ async def _is_retried(server: HostileImap) -> bool:
     return server.connections > 3
 
 
-# ---- check 14
+# ---- servers that are silent or slow
 
 
 @pytest.mark.parametrize("where", ["greeting", "LOGIN", "LIST", "UID FETCH", "IDLE"])
 @pytest.mark.parametrize("is_dripping", [False, True], ids=["silent", "byte by byte"])
-async def test_check_14_a_server_that_is_slow_meets_a_deadline_for_the_whole_answer(
+async def test_a_server_that_is_slow_meets_a_deadline_for_the_whole_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, is_dripping: bool
 ) -> None:
     for module, name in (
@@ -235,7 +235,7 @@ def _quick_exchange() -> dict[str, object]:
     return {**(exchange_module.Exchange.__init__.__kwdefaults__ or {}), "timeout_seconds": 0.4}
 
 
-# ---- check 12
+# ---- structures and answers that are too large
 
 
 def nested(depth: int) -> bytes:
@@ -262,9 +262,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
-async def test_check_12_a_bomb_among_messages_is_listed_and_spoils_no_other(
-    tmp_path: Path, memory: None, bomb: bytes
-) -> None:
+async def test_a_bomb_among_messages_is_listed_and_spoils_no_other(tmp_path: Path, memory: None, bomb: bytes) -> None:
     """Of a message that cannot be read its row is kept; those beside it are as they are."""
     server = HostileImap(rows=[row(), bomb, row()])
     async with followed(tmp_path, server) as one:
@@ -275,7 +273,7 @@ async def test_check_12_a_bomb_among_messages_is_listed_and_spoils_no_other(
         assert all(len(message.summary) < 2 * MIB for message in found)
 
 
-async def test_check_13_an_answer_larger_than_can_be_kept_ends_the_connection(tmp_path: Path, memory: None) -> None:
+async def test_an_answer_larger_than_can_be_kept_ends_the_connection(tmp_path: Path, memory: None) -> None:
     big = b"* 1 FETCH (UID 1 " + row(ENVELOPE.replace(b"Hello", b"x" * (7 * MIB))) + b")\r\n"
     server = HostileImap({"UID FETCH": flooding(big, 40 * len(big))})
     async with followed(tmp_path, server) as one:
@@ -284,7 +282,7 @@ async def test_check_13_an_answer_larger_than_can_be_kept_ends_the_connection(tm
         await one.until(lambda: _count(server, "LOGIN", asked), True)
 
 
-async def test_check_14_one_who_never_answers_does_not_stop_the_loop(tmp_path: Path) -> None:
+async def test_one_who_never_answers_does_not_stop_the_loop(tmp_path: Path) -> None:
     """While a server floods, other tasks get their turns."""
     server = HostileImap({"IDLE": _then_idle(flooding(b"* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n", 100 * MIB))})
     async with followed(tmp_path, server) as one:

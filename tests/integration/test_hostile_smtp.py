@@ -105,7 +105,7 @@ HARMS = (endless_line, endless_reply, slow_bytes, silence, goodbye, half_closing
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: str(harm.__name__))
 @pytest.mark.parametrize("step", STEPS)
-async def test_check_13_14_a_hostile_smtp_server_ends_in_an_error_or_a_verdict_soon(step: str, harm: Harm) -> None:
+async def test_14_a_hostile_smtp_server_ends_in_an_error_or_a_verdict_soon(step: str, harm: Harm) -> None:
     """Before the final dot nothing was handed over; after it nobody knows, unless the server said so."""
     async with asyncio.timeout(PATIENCE_SECONDS), submission(step, harm) as one:
         try:

@@ -1,4 +1,4 @@
-"""Many accounts on a mail server that hangs do not delay one on a good server (promise 4)."""
+"""Many accounts on a mail server that hangs do not delay one on a good server."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def good_account_is_served(one: Followed, other: OtherClient) -> None:
 
 
 @pytest.mark.parametrize("conversation", HUNG.values(), ids=HUNG)
-async def test_promise_4_fifty_accounts_on_a_hung_server_do_not_delay_one_on_a_good_one(
+async def test_fifty_accounts_on_a_hung_server_do_not_delay_one_on_a_good_one(
     tmp_path: Path, dovecot: Dovecot, tls: TlsFiles, conversation: Conversation
 ) -> None:
     async with among_hung(tmp_path, dovecot, tls, conversation, 50) as (one, other, hung):
@@ -94,7 +94,7 @@ async def test_promise_4_fifty_accounts_on_a_hung_server_do_not_delay_one_on_a_g
 
 @pytest.mark.soak
 @pytest.mark.parametrize("conversation", HUNG.values(), ids=HUNG)
-async def test_promise_4_five_hundred_accounts_on_a_hung_server_do_not_delay_one_on_a_good_one(
+async def test_five_hundred_accounts_on_a_hung_server_do_not_delay_one_on_a_good_one(
     tmp_path: Path, dovecot: Dovecot, tls: TlsFiles, conversation: Conversation
 ) -> None:
     async with among_hung(tmp_path, dovecot, tls, conversation, 500) as (one, other, _):

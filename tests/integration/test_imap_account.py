@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching import ImapWatch, sweeping
 from app.backends.imap.watching import inbox as inbox_module
 from app.errors import MailboxNotFound, Unreachable
@@ -109,7 +109,7 @@ WAYS = {
 
 
 async def watch_by(origin: Origin, mode: SyncMode, mailboxes: Sequence[Mailbox]) -> ImapWatch:
-    async def open_session() -> Session:
+    async def open_session() -> ClientSession:
         session = await origin.open()
         session.protocol.offered &= {"IMAP4REV1", *WAYS[mode]}
         return session

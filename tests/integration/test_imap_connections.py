@@ -163,7 +163,7 @@ async def test_a_login_that_never_ends_meets_a_deadline(monkeypatch: pytest.Monk
             await open_connection(endpoint(port), USER)
 
 
-# ---- STARTTLS (check 2)
+# ---- STARTTLS
 
 
 async def test_plaintext_after_the_ok_to_starttls_is_fatal(tls: TlsFiles) -> None:

@@ -11,7 +11,7 @@ import pytest
 from app.mail.backend import WHOLE
 from app.mail.identifiers import now_ms
 from app.mail.pop3 import Pop3Rules, Retention
-from app.mailstore.pop3_ledger import State
+from app.mailstore.pop3_ledger import Pop3State
 from app.workers.pop3 import fetching
 
 from tests.pop3_harness import (
@@ -233,7 +233,7 @@ async def test_rules_can_change(maildrop: Maildrop, tmp_path: Path) -> None:
         account.begin_anew(Pop3Rules(Retention.parse("remove_after_download")))
         await account.poll()
         assert await in_thread_subjects(maildrop) == []
-        assert State.STORED not in await account.states()
+        assert Pop3State.STORED not in await account.states()
         assert await account.subjects() == ["two"]
 
 

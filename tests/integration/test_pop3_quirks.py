@@ -13,7 +13,7 @@ import pytest
 from app.backends.pop3 import connection, refusals
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.opening import Pop3Origin
-from app.backends.pop3.refusals import MaildropInUse
+from app.backends.pop3.refusals import MaildropLocked
 from app.cluster.bus import listening
 from app.cluster.leases import Leases
 from app.errors import (
@@ -149,8 +149,8 @@ async def test_a_quit_that_fails_leaves_what_was_to_be_deleted_pending(tmp_path:
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (b"-ERR [IN-USE] mailbox locked\r\n", MaildropInUse),
-        (b"-ERR maildrop already locked\r\n", MaildropInUse),
+        (b"-ERR [IN-USE] mailbox locked\r\n", MaildropLocked),
+        (b"-ERR maildrop already locked\r\n", MaildropLocked),
         (b"-ERR [LOGIN-DELAY] too soon\r\n", RateLimited),
         (b"-ERR [SYS/TEMP] try later\r\n", Unreachable),
         (b"-ERR [SYS/PERM] no\r\n", ServerRefused),
@@ -286,14 +286,14 @@ async def test_an_asked_for_poll_comes_at_once(tmp_path: Path, monkeypatch: pyte
 # ---- a server that means harm
 
 
-async def test_check_12_an_endless_line_is_cut(tmp_path: Path) -> None:
+async def test_an_endless_line_is_cut(tmp_path: Path) -> None:
     server = ScriptedPop3(replies={"LIST": b"+OK\r\n" + b"1" * 100_000})
     async with server.serving() as login, open_polled(tmp_path, login) as account:
         with pytest.raises(ServerProtocolError):
             await account.poll()
 
 
-async def test_check_12_an_endless_list_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endless_list_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.wire.pop3_client.LIST_LIMIT_LINES", 1_000)
     lines = b"".join(b"%d 1\r\n" % number for number in range(5_000))
     server = ScriptedPop3(replies={"LIST": b"+OK\r\n" + lines})
@@ -302,7 +302,7 @@ async def test_check_12_an_endless_list_is_cut(tmp_path: Path, monkeypatch: pyte
             await account.poll()
 
 
-async def test_check_12_a_message_without_end_is_given_up_and_the_others_come(
+async def test_a_message_without_end_is_given_up_and_the_others_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.workers.pop3.fetching.MESSAGE_LIMIT_BYTES", 100_000)
@@ -317,7 +317,7 @@ async def test_check_12_a_message_without_end_is_given_up_and_the_others_come(
         assert [one[0] for one in server.messages] == ["bad"]
 
 
-async def test_check_12_a_promise_of_four_gigabytes_is_shown_by_its_header_alone(tmp_path: Path) -> None:
+async def test_a_promise_of_four_gigabytes_is_shown_by_its_header_alone(tmp_path: Path) -> None:
     server = ScriptedPop3()
     async with server.serving() as login, open_polled(tmp_path, login, "remove_after_download") as account:
         await account.poll()
@@ -333,7 +333,7 @@ async def test_check_12_a_promise_of_four_gigabytes_is_shown_by_its_header_alone
 
 
 @pytest.mark.parametrize("cut", [0, 3, 30, 60, 100, 140, 180, 250, 400, 600])
-async def test_check_12_a_connection_cut_anywhere_loses_and_doubles_nothing(tmp_path: Path, cut: int) -> None:
+async def test_a_connection_cut_anywhere_loses_and_doubles_nothing(tmp_path: Path, cut: int) -> None:
     server = ScriptedPop3(three(), cut_after_bytes=cut)
     async with server.serving() as login, open_polled(tmp_path, login) as account:
         with pytest.raises(MailServerError):
@@ -353,9 +353,7 @@ async def test_a_server_that_sends_byte_by_byte_is_understood(tmp_path: Path) ->
         assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
 
 
-async def test_check_13_no_more_waits_in_memory_than_a_batch_may_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_more_waits_in_memory_than_a_batch_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BATCH_BYTES", 50_000)
     monkeypatch.setattr(fetching, "BATCH_SECONDS", 60.0)
     batches: list[list[int]] = []
@@ -374,7 +372,7 @@ async def test_check_13_no_more_waits_in_memory_than_a_batch_may_have(
         assert sorted(await account.subjects()) == [f"m{number}" for number in range(7)]
 
 
-async def test_check_13_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REPLY_TIMEOUT_SECONDS", 0.1)
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -387,9 +385,7 @@ async def test_check_13_a_silent_server_is_given_up(tmp_path: Path, monkeypatch:
                 await account.poll()
 
 
-async def test_check_13_a_message_that_comes_too_slowly_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_message_that_comes_too_slowly_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REPLY_TIMEOUT_SECONDS", 0.2)
     server = ScriptedPop3(three(), replies={"RETR": b"+OK\r\nSubject: slow\r\n"})
     async with server.serving() as login, open_polled(tmp_path, login) as account:
@@ -429,7 +425,7 @@ async def test_a_server_that_leaves_at_quit_has_given_its_mail(tmp_path: Path) -
         assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
 
 
-async def test_check_02_what_comes_in_clear_after_stls_is_refused(tls: TlsFiles) -> None:
+async def test_what_comes_in_clear_after_stls_is_refused(tls: TlsFiles) -> None:
     async def inject(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"+OK ready\r\n")
         await reader.readline()
@@ -442,7 +438,7 @@ async def test_check_02_what_comes_in_clear_after_stls_is_refused(tls: TlsFiles)
             await Pop3Origin(login, GUARD, tls.client_context()).open()
 
 
-async def test_check_02_no_password_goes_out_where_starttls_is_refused(tls: TlsFiles) -> None:
+async def test_no_password_goes_out_where_starttls_is_refused(tls: TlsFiles) -> None:
     server = ScriptedPop3(lacks=frozenset({"STLS"}))
     async with server.serving() as plain:
         login = ServerLogin(HOST, plain.port, TransportSecurity.STARTTLS, "me", "secret")
@@ -469,7 +465,7 @@ async def test_dovecot_lets_us_in_by_each_kind_of_protection(
 
 @pytest.mark.parametrize("security", [TransportSecurity.TLS, TransportSecurity.STARTTLS])
 @pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.3"])
-async def test_check_02_a_certificate_that_is_wrong_is_refused(
+async def test_a_certificate_that_is_wrong_is_refused(
     dovecot: Dovecot, tls: TlsFiles, security: TransportSecurity, host: str
 ) -> None:
     user = dovecot.add_user()

@@ -40,7 +40,7 @@ def texts(traces: ProtocolLogs, account_id: AccountId) -> str:
     return "\n".join(f"{one.protocol} {one.direction} {one.text}" for one in traces.of(account_id)[1])
 
 
-async def test_check_20_an_account_on_dovecot_is_recorded_without_its_password_and_its_mail(
+async def test_an_account_on_dovecot_is_recorded_without_its_password_and_its_mail(
     tmp_path: Path, dovecot: Dovecot, tls: TlsFiles
 ) -> None:
     user = dovecot.add_user(password="canary-password")
@@ -84,9 +84,7 @@ async def test_check_20_an_account_on_dovecot_is_recorded_without_its_password_a
     assert "canary" not in shown
 
 
-async def test_check_20_a_submission_is_recorded_without_password_and_message(
-    smtp_sink: SmtpSink, tls: TlsFiles
-) -> None:
+async def test_a_submission_is_recorded_without_password_and_message(smtp_sink: SmtpSink, tls: TlsFiles) -> None:
     traces, account_id = ProtocolLogs(), AccountId("acc_ann")
     traces.start(account_id, 600)
     login = ServerLogin(smtp_sink.host, smtp_sink.tls_port, TransportSecurity.TLS, smtp_sink.user, smtp_sink.password)
@@ -103,7 +101,7 @@ async def test_check_20_a_submission_is_recorded_without_password_and_message(
     assert not any(secret in shown for secret in (smtp_sink.password, SECRET))
 
 
-async def test_check_20_a_server_that_repeats_what_it_was_told_shows_no_password() -> None:
+async def test_a_server_that_repeats_what_it_was_told_shows_no_password() -> None:
     async def repeating(dialog: Dialog, tag: str) -> None:
         await dialog.say(f"{tag} NO you said canary-password, or AGFubgBjYW5hcnktcGFzc3dvcmQ=\r\n".encode())
 

@@ -217,7 +217,7 @@ async def test_a_message_of_many_megabytes_passes_both_ways(servers: Embedded) -
 async def test_what_is_injected_after_starttls_is_answered_neither_before_nor_after_the_handshake(
     servers: Embedded, tls: TlsFiles, server: str, hello: bytes, start: bytes, probe: bytes
 ) -> None:
-    """Check 1, over a real socket: command and injection in one packet."""
+    """Over a real socket: command and injection in one packet."""
     reader, writer = await asyncio.open_connection(HOST, getattr(servers, server))
     async with asyncio.timeout(10):
         await reader.readline()

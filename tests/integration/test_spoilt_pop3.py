@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app.backends.pop3 import connection, opening, refusals
 from app.cluster.bus import listening
-from app.mailstore.pop3_ledger import Pop3Ledger, State
+from app.mailstore.pop3_ledger import Pop3Ledger, Pop3State
 from app.workers.pop3 import account as account_module
 from app.workers.pop3 import patience
 from app.workers.pop3.account import Pop3Sync
@@ -71,5 +71,5 @@ async def hidden(account: Polled, server: ScriptedPop3) -> set[str]:
     """Unique ids of messages on the server that are not here whole."""
     harness = account.harness
     lines = await Pop3Ledger(harness.database, harness.index, harness.bus, account.account_id, account.epoch).rows()
-    whole = {key.uidl for key, line in lines.items() if line.state is State.STORED and line.place is not None}
+    whole = {key.uidl for key, line in lines.items() if line.state is Pop3State.STORED and line.place is not None}
     return {uidl for uidl, _ in server.messages} - whole

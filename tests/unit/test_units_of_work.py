@@ -65,6 +65,7 @@ def faults_of(source: str) -> list[str]:
     return [f"{unit.name}: {change}" for unit in functions if _is_unit(unit) for change in _changes_outside(unit)]
 
 
+@pytest.mark.slow
 def test_a_unit_of_work_changes_nothing_but_its_transaction() -> None:
     """A database may run it more than once. What must follow is given to `Transaction.after_commit`."""
     faults = {str(path.relative_to(APP)): faults_of(path.read_text()) for path in MODULES}
@@ -88,6 +89,7 @@ def _ends_every_exception(handler: ast.ExceptHandler) -> bool:
     return is_broad and not any(isinstance(node, ast.Raise) for node in ast.walk(handler))
 
 
+@pytest.mark.slow
 def test_every_exception_is_ended_in_loops_and_at_edges_alone() -> None:
     found = {}
     for path in MODULES:

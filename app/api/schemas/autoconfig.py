@@ -7,7 +7,7 @@ from pydantic import Field
 from app.api.schemas.base import AnswerModel
 from app.mail.offers import Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
-from app.services.accounts.autoconfig import Found
+from app.services.accounts.autoconfig import FoundServers
 
 
 class OfferedServer(AnswerModel):
@@ -47,7 +47,7 @@ class Autoconfig(AnswerModel):
     smtp: list[OfferedServer]
 
     @classmethod
-    def of(cls, result: Found) -> Autoconfig:
+    def of(cls, result: FoundServers) -> Autoconfig:
         servers = {protocol: [OfferedServer.of(offer) for offer in result.of(protocol)] for protocol in Protocol}
         return cls(
             email=result.email,

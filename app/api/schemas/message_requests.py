@@ -19,7 +19,7 @@ from app.api.schemas.filters import (
 )
 from app.api.schemas.submissions import MessageInput
 from app.mail.types import Flags, flag_of
-from app.services.changing.messages import KEYWORDS_LIMIT, Change
+from app.services.changing.messages import KEYWORDS_LIMIT, MessageChange
 from app.services.reading.listing import ListOrder, sort_of
 from app.services.reading.searching import ACCOUNTS_LIMIT
 from app.services.reading.views import ImagesName, QuotesName, View, ViewName, view_of
@@ -113,8 +113,8 @@ class _MessageChanges(RequestModel):
     keywords: KeywordChanges = KeywordChanges()
     mailbox_id: Id | None = Field(None, description="The mailbox to move it to")
 
-    def change(self) -> Change:
-        return Change(_flags(self.keywords.add), _flags(self.keywords.remove), self.mailbox_id)
+    def change(self) -> MessageChange:
+        return MessageChange(_flags(self.keywords.add), _flags(self.keywords.remove), self.mailbox_id)
 
 
 class ChangeRequest(PatchModel, _MessageChanges):

@@ -45,7 +45,7 @@ class HttpLimits:
         return min(1.0, self.head_seconds / 4, self.body_seconds / 4, self.write_seconds / 4)
 
 
-class Link(Protocol):
+class ClientLink(Protocol):
     """A connection as `Connections` uses it."""
 
     peer_address: str
@@ -70,12 +70,12 @@ class Connections:
 
     def __init__(self, limits: HttpLimits | None = None) -> None:
         self.limits = limits or HttpLimits()
-        self._strangers: dict[Link, str] = {}
-        self._members: dict[Link, None] = {}
+        self._strangers: dict[ClientLink, str] = {}
+        self._members: dict[ClientLink, None] = {}
         self._by_address: Counts[str] = Counts()
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def enter(self, link: Link) -> bool:
+    def enter(self, link: ClientLink) -> bool:
         """Add a new connection, closing an older one if necessary; return False if there is no room."""
         key = self._key(link)
         if key and self._by_address[key] >= self.limits.strangers_per_address:
@@ -93,14 +93,14 @@ class Connections:
         self._sweep_later()
         return True
 
-    def sign_in(self, link: Link) -> None:
+    def sign_in(self, link: ClientLink) -> None:
         """Record that this connection presented a valid token."""
         if link in self._strangers:
             self.leave(link)
             self._members[link] = None
             self._measure()
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: ClientLink) -> None:
         """Remove a connection that has ended or is about to end."""
         key = self._strangers.pop(link, None)
         if key is not None:
@@ -114,7 +114,7 @@ class Connections:
         """Count a connection that a limit closed, for the metrics."""
         _CUT.labels(limit).inc()
 
-    def _key(self, link: Link) -> str:
+    def _key(self, link: ClientLink) -> str:
         """Return the key that its address counts under; "" for loopback and proxies, which many clients share."""
         address = link.peer_address
         return "" if is_loopback(address) or address in self.limits.proxies else counted_as(address)
@@ -122,7 +122,7 @@ class Connections:
     def _count(self) -> int:
         return len(self._strangers) + len(self._members)
 
-    def _make_room(self, candidates: Iterable[Link], limit: str) -> None:
+    def _make_room(self, candidates: Iterable[ClientLink], limit: str) -> None:
         """Close the oldest candidate that is not being served."""
         oldest = next((link for link in candidates if not link.is_busy), None)
         if oldest is not None:

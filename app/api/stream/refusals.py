@@ -22,22 +22,22 @@ _IS_NAME = re.compile(r"[A-Za-z_]+")
 """Matches a field's name, but not `list[…]` or `constrained-str`."""
 
 
-class Names(NamedTuple):
+class FrameNames(NamedTuple):
     """The client's ids of a frame, which it needs to match an error to the frame."""
 
     sub_id: str | None = None
     id: str | None = None
 
 
-NO_NAMES = Names()
+NO_NAMES = FrameNames()
 
 
-def names_of(frame: object) -> Names:
+def names_of(frame: object) -> FrameNames:
     """Return the names of a valid frame."""
-    return Names(getattr(frame, "sub_id", None), getattr(frame, "id", None))
+    return FrameNames(getattr(frame, "sub_id", None), getattr(frame, "id", None))
 
 
-def names_in(text: str | None) -> Names:
+def names_in(text: str | None) -> FrameNames:
     """Return the names in an invalid frame, if it has any."""
     try:
         frame = json.loads(text or "")
@@ -46,7 +46,7 @@ def names_in(text: str | None) -> Names:
     if not isinstance(frame, dict):
         return NO_NAMES
     ids = (frame.get("sub_id"), frame.get("id"))
-    return Names(*(name if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT_CHARS else None for name in ids))
+    return FrameNames(*(name if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT_CHARS else None for name in ids))
 
 
 def frame_error(error: ValidationError) -> GatewayError:

@@ -29,7 +29,7 @@ from app.api.schemas.stream import (
 from app.api.stream.calls import CALLS_LIMIT, Calls
 from app.api.stream.following import Following
 from app.api.stream.heartbeat import HEARTBEAT_SECONDS, Heartbeat
-from app.api.stream.refusals import NO_NAMES, Names, frame_error, names_in, names_of
+from app.api.stream.refusals import NO_NAMES, FrameNames, frame_error, names_in, names_of
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.api.stream.subscribing import SUBSCRIPTIONS_LIMIT, Subscribing
 from app.cluster.bus import Waiter
@@ -159,7 +159,7 @@ class StreamSession:
             except ValidationError as error:
                 await self._send_error(frame_error(error), names_in(text))
 
-    async def _send_error(self, error: GatewayError, names: Names) -> None:
+    async def _send_error(self, error: GatewayError, names: FrameNames) -> None:
         await self._socket.send(error_frame(error, names))
 
     # ---- frames
@@ -215,7 +215,7 @@ class StreamSession:
         return self._caller
 
 
-def error_frame(error: GatewayError, names: Names = NO_NAMES) -> str:
+def error_frame(error: GatewayError, names: FrameNames = NO_NAMES) -> str:
     """Return an ErrorFrame with the problem that HTTP would return. `names`: the names of the failed frame."""
     return json_bytes({"type": "error", "problem": problem_of(error), **names._asdict()}).decode()
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from app.backends.imap.fetched import uid_set
 from app.backends.imap.selectable import check_target
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import ServerProtocolError, ServerRefused, TooLarge
 from app.mail.types import Flags
 from app.wire.imap import commands
@@ -16,7 +16,7 @@ MAX_HEADER_BYTES = 256 * 1024
 
 
 async def append(
-    session: Session,
+    session: ClientSession,
     target: str,
     content: AsyncIterator[bytes],
     size_bytes: int,
@@ -65,14 +65,14 @@ async def _check_header(content: AsyncIterator[bytes]) -> tuple[bool, AsyncItera
     return not start.partition(b"\r\n\r\n")[0].isascii(), whole()
 
 
-def _check_limit(session: Session, size_bytes: int) -> None:
+def _check_limit(session: ClientSession, size_bytes: int) -> None:
     for name in session.capabilities:
         limit = name.removeprefix("APPENDLIMIT=")
         if limit != name and limit.isascii() and limit.isdigit() and size_bytes > int(limit):
             raise TooLarge(f"The mail server accepts messages of at most {limit} bytes")
 
 
-async def _find_appended(session: Session, target: str, before: int, size_bytes: int) -> int:
+async def _find_appended(session: ClientSession, target: str, before: int, size_bytes: int) -> int:
     """The UID of the newest message since then with this size, or of the only new message."""
     messages = await session.fetch_since(target, before, ("UID", "RFC822.SIZE"))
     new = [uid for uid in messages if uid >= before]

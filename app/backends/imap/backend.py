@@ -29,10 +29,10 @@ from app.backends.imap.previews import previews_of
 from app.backends.imap.quota import quotas_of
 from app.backends.imap.rows import rows
 from app.backends.imap.selectable import SelectableMailbox, check_validity
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching import ImapWatch
 from app.errors import ServerRefused, Unreachable
-from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
+from app.mail.backend import WHOLE, BackendChanges, ByteRange, OriginMailbox, Quota
 from app.mail.confirmed import Confirmed
 from app.mail.delta import Arrived, Delta, Known, Placed
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
@@ -43,7 +43,7 @@ LISTS_TRIED = 3
 """How often the list is requested if the server closes the connection at some of the mailboxes."""
 
 
-class Directory(Protocol):
+class MailboxDirectory(Protocol):
     """Finds the account's mailboxes by id. Production code passes a `MailboxReader`."""
 
     async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
@@ -60,7 +60,7 @@ class ImapBackend:
         self,
         account_id: AccountId,
         origin: Origin,
-        directory: Directory,
+        directory: MailboxDirectory,
         pool: Pool | None = None,
         is_followed: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -122,7 +122,7 @@ class ImapBackend:
     ) -> Collection[int]:
         key = searching.search_key(scope, value, uids)
 
-        async def read(session: Session) -> Collection[int]:
+        async def read(session: ClientSession) -> Collection[int]:
             matches = await searching.search(session, mailbox.origin_name, key)
             check_validity(session, SelectableMailbox.of(mailbox))
             return matches
@@ -212,7 +212,7 @@ class ImapBackend:
     # ---- following
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
-        async def read(session: Session) -> Sequence[OriginMailbox]:
+        async def read(session: ClientSession) -> Sequence[OriginMailbox]:
             await session.leave_mailbox()  # a selected mailbox reports the counts that the session has seen
             return await with_numbers(session, await list_mailboxes(session, with_ids=True))
 
@@ -228,7 +228,7 @@ class ImapBackend:
         name = mailbox.origin_name
         within = None if below_uid is None else SequenceSet.of_ranges([(1, below_uid - 1)] if below_uid > 1 else [])
 
-        async def read(session: Session) -> Sequence[int]:
+        async def read(session: ClientSession) -> Sequence[int]:
             return (await searching.uids_of(session, name, within))[::-1][:count]  # newest first
 
         uids = await self._pool.read(name, read)
@@ -240,7 +240,7 @@ class ImapBackend:
                 yield batch
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
-        async def read(session: Session) -> Sequence[Placed]:
+        async def read(session: ClientSession) -> Sequence[Placed]:
             return await labels.placements(session, mailbox, uids) if labels.are_mailboxes(session) else ()
 
         return await self._pool.read(mailbox.origin_name, read)
@@ -248,7 +248,7 @@ class ImapBackend:
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         name = mailbox.origin_name
 
-        async def read(session: Session) -> Mapping[int, Known]:
+        async def read(session: ClientSession) -> Mapping[int, Known]:
             return await following.all_flags(session, name)
 
         if not is_anew:
@@ -259,7 +259,7 @@ class ImapBackend:
     async def uids(self, mailbox: Mailbox) -> Sequence[int]:
         name = mailbox.origin_name
 
-        async def read(session: Session) -> Sequence[int]:
+        async def read(session: ClientSession) -> Sequence[int]:
             return array("I", await searching.uids_of(session, name))
 
         return await self._pool.read(name, read)
@@ -267,7 +267,7 @@ class ImapBackend:
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
         name = mailbox.origin_name
 
-        async def read(session: Session) -> Collection[int]:
+        async def read(session: ClientSession) -> Collection[int]:
             # a search selects the mailbox again: Courier keeps an open mailbox visible after it was renamed or deleted
             present = await searching.uids_of(session, name, SequenceSet.of(uids))
             is_known = session.selected is not None and session.selected.uid_validity == mailbox.uid_validity
@@ -275,13 +275,13 @@ class ImapBackend:
 
         return await self._pool.read(name, read)
 
-    async def changes(self, mailbox: Mailbox) -> Changes:
+    async def changes(self, mailbox: Mailbox) -> BackendChanges:
         known = KnownState(mailbox.uid_validity, mailbox.highest_modseq)
 
-        async def read(session: Session) -> Changes:
+        async def read(session: ClientSession) -> BackendChanges:
             changes = await following.changes_since(session, mailbox.origin_name, known)
             selected = changes.selected
-            return Changes(
+            return BackendChanges(
                 flags=changes.flags,
                 vanished=changes.vanished,
                 uid_validity=selected.uid_validity,

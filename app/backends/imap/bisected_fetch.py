@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.backends.imap.fetched import FetchReader
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.wire.imap.commands import BodySection
 from app.wire.imap.fetch import FetchedMessage
 from app.wire.imap.sets import SequenceSet
@@ -28,7 +28,7 @@ class BisectedFetch:
     broken: set[int] = field(default_factory=set)
 
 
-async def fetch_apart(session: Session, uids: Sequence[int], items: Sequence[str | BodySection]) -> BisectedFetch:
+async def fetch_apart(session: ClientSession, uids: Sequence[int], items: Sequence[str | BodySection]) -> BisectedFetch:
     """Fetch these messages of the selected mailbox, without those that the server refuses.
 
     Raises Throttled, and ServerRefused or ServerProtocolError after MAX_REFUSALS refused commands.

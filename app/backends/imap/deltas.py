@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from app.backends.imap import labels
 from app.backends.imap.rows import Row
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.mail.delta import Arrived, Delta, Flagged, Location, Removed
 from app.mail.types import Mailbox
 from app.wire.imap.fetch import FetchedMessage
 
 
-def arrived(session: Session, mailbox: Mailbox, row: Row) -> Arrived:
+def arrived(session: ClientSession, mailbox: Mailbox, row: Row) -> Arrived:
     return Arrived(
         mailbox_id=mailbox.id,
         uid=row.uid,

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from app.backends.imap.connection import Exchange, LiteralStream
 from app.backends.imap.fetched import fetched
 from app.backends.imap.selectable import SelectableMailbox, check_validity
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import MessageNotFound, PartNotFound, Unreachable
 from app.mail.backend import WHOLE, ByteRange
 from app.mime.body import part_at
@@ -22,7 +22,7 @@ PIECE_BYTES = 256 * 1024
 
 
 async def pieces(
-    session: Session, mailbox: SelectableMailbox, uid: int, section: str, span: ByteRange = WHOLE
+    session: ClientSession, mailbox: SelectableMailbox, uid: int, section: str, span: ByteRange = WHOLE
 ) -> AsyncGenerator[bytes, None]:
     """A section's bytes in pieces of at most PIECE_BYTES. Raises MessageNotFound, PartNotFound."""
     is_empty = True
@@ -43,7 +43,7 @@ def _partial(span: ByteRange) -> tuple[int, int] | None:
     return span.start, count
 
 
-async def stream(session: Session, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
+async def stream(session: ClientSession, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
     """One section's bytes as they arrive, buffering at most about 0.5 MiB.
 
     Raises MessageNotFound, PartNotFound. If the caller stops early, the connection is closed.
@@ -62,7 +62,9 @@ async def stream(session: Session, name: str, uid: int, section: BodySection) ->
                 yield chunk
 
 
-async def _stream_once(session: Session, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
+async def _stream_once(
+    session: ClientSession, name: str, uid: int, section: BodySection
+) -> AsyncGenerator[bytes, None]:
     sink = LiteralStream(session.protocol.pause_reading, session.protocol.resume_reading)
     command = commands.fetch(SequenceSet.of([uid]), ["UID", section])
     exchange = Exchange(command, session.protocol.new_tag(), sink=sink)
@@ -92,7 +94,9 @@ def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
     return section
 
 
-async def parts(session: Session, mailbox: SelectableMailbox, uid: int, sections: Sequence[str]) -> dict[str, bytes]:
+async def parts(
+    session: ClientSession, mailbox: SelectableMailbox, uid: int, sections: Sequence[str]
+) -> dict[str, bytes]:
     """Section → bytes, in one round trip. Raises MessageNotFound, PartNotFound."""
     wanted = [BodySection(section) for section in sections]
     messages = await session.fetch(mailbox.name, SequenceSet.of([uid]), ("UID", *wanted))
@@ -115,7 +119,7 @@ def _named(fetched_sections: Mapping[str, object], sections: Sequence[str]) -> d
     return parts
 
 
-async def contents(session: Session, mailbox: SelectableMailbox, uids: Sequence[int]) -> dict[int, bytes]:
+async def contents(session: ClientSession, mailbox: SelectableMailbox, uids: Sequence[int]) -> dict[int, bytes]:
     """UID → bytes of whole messages, without those that do not exist."""
     messages = await session.fetch(mailbox.name, SequenceSet.of(uids), ("UID", BodySection("")))
     check_validity(session, mailbox)
@@ -123,7 +127,7 @@ async def contents(session: Session, mailbox: SelectableMailbox, uids: Sequence[
     return {uid: content for uid, content in first.items() if isinstance(content, bytes)}
 
 
-async def check_part(session: Session, name: str, uid: int, section: str) -> None:
+async def check_part(session: ClientSession, name: str, uid: int, section: str) -> None:
     """Check that an empty section exists. Raises PartNotFound unless the message has this part.
 
     Dovecot 2.3 returns an empty string instead of NIL for a part that does not exist.

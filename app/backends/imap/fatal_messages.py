@@ -14,7 +14,7 @@ from app.backends.imap.connection import COMMAND_TIMEOUT_SECONDS
 from app.backends.imap.deltas import arrived
 from app.backends.imap.pool import ENDED, SILENT, Pool
 from app.backends.imap.rows import ROWS_AT_ONCE, dated, rows, unread_row
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import ServerProtocolError, TimedOut, Unreachable
 from app.mail.delta import Arrived
 from app.mail.types import Mailbox
@@ -69,7 +69,7 @@ class _BisectReconnecting:
         self._stop = self._done + self._size
         return self._uids[self._done : self._stop]
 
-    async def enter(self, session: Session, name: str) -> None:
+    async def enter(self, session: ClientSession, name: str) -> None:
         """After a lost connection, open the mailbox first. Raises ServerProtocolError if that loses one too."""
         if not self._losses:
             return

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from app.backends.imap.connection import Completion, kept_bytes
+from app.backends.imap.connection import CommandCompletion, kept_bytes
 from app.errors import ServerProtocolError
 from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
 from app.wire.imap.framing import Response
@@ -49,7 +49,7 @@ def uid_set(numbers: Iterable[int]) -> SequenceSet:
         raise ServerProtocolError("The server returned an invalid UID") from None
 
 
-async def fetched(completion: Completion, *, is_tolerant: bool = False) -> dict[int, FetchedMessage]:
+async def fetched(completion: CommandCompletion, *, is_tolerant: bool = False) -> dict[int, FetchedMessage]:
     """UID → message, from all FETCH responses of a command. Several responses for one UID are merged.
 
     Raises ServerProtocolError for a response that violates the grammar; with `is_tolerant` it is dropped.
@@ -86,7 +86,7 @@ class FetchReader:
         self._uids: dict[int, int] = {}
         self._nameless: dict[int, FetchedMessage] = {}
 
-    async def read(self, completion: Completion) -> None:
+    async def read(self, completion: CommandCompletion) -> None:
         """Read all responses of a command."""
         async for response in in_slices(completion.responses):
             self._take(response)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.backends.imap.connection import Completion
+from app.backends.imap.connection import CommandCompletion
 from app.backends.imap.fetched import fetched
 from app.backends.imap.selectable import SelectableMailbox, enter, enter_anew
 from app.backends.imap.selected import Selected
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import NotSupported, PreconditionFailed, ServerRefused
 from app.mail.types import Flags
 from app.wire.imap import commands
@@ -29,7 +29,7 @@ class StoreCondition:
 
 
 async def store_flags(
-    session: Session,
+    session: ClientSession,
     mailbox: SelectableMailbox,
     uids: Sequence[int],
     *,
@@ -68,7 +68,7 @@ def _is_changed(now: Flags | None, add: Flags, remove: Flags) -> bool:
 
 
 async def _store(
-    session: Session, uids: Sequence[int], changes: Mapping[str, Sequence[str]], since: int | None
+    session: ClientSession, uids: Sequence[int], changes: Mapping[str, Sequence[str]], since: int | None
 ) -> dict[int, FetchedMessage]:
     """UID → flags after these changes (mode → flags); fetched if the server reports none because none changed."""
     numbers = SequenceSet.of(uids)
@@ -86,14 +86,16 @@ async def _store(
     return changed
 
 
-async def _compare_flags(session: Session, mailbox: SelectableMailbox, uids: Sequence[int], flags: Flags) -> None:
+async def _compare_flags(session: ClientSession, mailbox: SelectableMailbox, uids: Sequence[int], flags: Flags) -> None:
     """Emulate UNCHANGEDSINCE: compare the flags before the change."""
     messages = await session.fetch(mailbox.name, SequenceSet.of(uids), ("UID", "FLAGS"))
     if any(message.flags != flags for message in messages.values()):
         raise PreconditionFailed
 
 
-async def _run_stores(session: Session, stores: Sequence[Command], *, is_conditional: bool) -> list[Completion]:
+async def _run_stores(
+    session: ClientSession, stores: Sequence[Command], *, is_conditional: bool
+) -> list[CommandCompletion]:
     """Run STOREs, pipelined unless they are conditional."""
     if not is_conditional:
         return [completion.check() for completion in await session.run(*stores)]

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.backends.imap.connection import MAX_KEPT_BYTES, Completion, kept_bytes
+from app.backends.imap.connection import MAX_KEPT_BYTES, CommandCompletion, kept_bytes
 from app.backends.imap.searching import uids_of
 from app.backends.imap.selected import Selected
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import ServerProtocolError
 from app.mail.delta import UNTOLD, Known
 from app.mail.flag_table import FlagTable
@@ -30,7 +30,7 @@ MAX_VANISHED = 250_000
 
 
 @dataclass(frozen=True, slots=True)
-class ChangesSince:
+class SyncPoint:
     """The changes of a mailbox. `vanished` is None if the server cannot report removals."""
 
     selected: Selected
@@ -38,7 +38,7 @@ class ChangesSince:
     vanished: frozenset[int] | None
 
 
-async def all_flags(session: Session, name: str) -> FlagTable:
+async def all_flags(session: ClientSession, name: str) -> FlagTable:
     """UID → flags of every message; UNTOLD for messages that SEARCH repeatedly finds but FETCH does not return.
 
     A response that cannot be parsed affects only its own message.
@@ -56,7 +56,7 @@ async def all_flags(session: Session, name: str) -> FlagTable:
     return table
 
 
-async def flags_of(session: Session, name: str, uids: Sequence[int]) -> FlagTable:
+async def flags_of(session: ClientSession, name: str, uids: Sequence[int]) -> FlagTable:
     """UID → flags, and MODSEQ if the server keeps it, of those messages that exist."""
     items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
     table = FlagTable()
@@ -113,27 +113,27 @@ class FlagReader:
         return self.flags
 
 
-async def changes_since(session: Session, name: str, known: KnownState) -> ChangesSince:
+async def changes_since(session: ClientSession, name: str, known: KnownState) -> SyncPoint:
     """Changes by QRESYNC in one SELECT, by CONDSTORE with CHANGEDSINCE, else the flags of every message."""
     reader = FlagReader()
     if known.modseq and session.has("QRESYNC"):
         selected, completion = await session.select(name, known=known, take=reader.take)
-        return ChangesSince(selected, reader.check(), await _vanished(session, completion))
+        return SyncPoint(selected, reader.check(), await _vanished(session, completion))
     selected, _ = await session.select(name)
     if selected.uid_validity != known.uid_validity:
-        return ChangesSince(selected, FlagTable(), None)
+        return SyncPoint(selected, FlagTable(), None)
     if known.modseq and selected.highest_modseq:
         items = ("UID", "FLAGS", "MODSEQ")
         command = commands.fetch(SequenceSet.parse("1:*"), items, changed_since=known.modseq)
         await session.do(command, take=reader.take)
-        return ChangesSince(selected, reader.check(), None)
+        return SyncPoint(selected, reader.check(), None)
     flags = await all_flags(session, name)
     if not selected.uid_next:  # SELECT may omit it (RFC 3501 §6.3.1), as Courier does
         selected.uid_next = max(flags, default=0) + 1
-    return ChangesSince(selected, flags, None)
+    return SyncPoint(selected, flags, None)
 
 
-async def _vanished(session: Session, completion: Completion) -> frozenset[int] | None:
+async def _vanished(session: ClientSession, completion: CommandCompletion) -> frozenset[int] | None:
     gone: set[int] = set()
     for response in await session.parsed_numbers(completion):
         if isinstance(response, Vanished):

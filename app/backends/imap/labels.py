@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from app.backends.imap.removing import expunge
 from app.backends.imap.selectable import SelectableMailbox
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.transferring import move
 from app.mail.delta import Delta, Location, Moved, Placed, Removed
 from app.mail.types import Mailbox, Role
@@ -23,17 +23,17 @@ _ENDING = (Role.TRASH, Role.JUNK)
 _ITEMS = ("UID", "FLAGS", "MODSEQ", "X-GM-MSGID")
 
 
-def are_mailboxes(session: Session) -> bool:
+def are_mailboxes(session: ClientSession) -> bool:
     """Whether this server's mailboxes are labels."""
     return session.has("X-GM-EXT-1")
 
 
-def is_keeping(session: Session, mailbox: Mailbox) -> bool:
+def is_keeping(session: ClientSession, mailbox: Mailbox) -> bool:
     """Whether messages stay in a mailbox when they are moved out of it, so that moving is copying."""
     return mailbox.role in _KEEPING and are_mailboxes(session)
 
 
-async def placements(session: Session, mailbox: Mailbox, uids: Sequence[int]) -> list[Placed]:
+async def placements(session: ClientSession, mailbox: Mailbox, uids: Sequence[int]) -> list[Placed]:
     """Flags and identity of those messages that exist."""
     messages = await session.fetch(mailbox.origin_name, SequenceSet.of(uids), _ITEMS) if uids else {}
     validity = session.selected.uid_validity if session.selected else None
@@ -45,7 +45,7 @@ async def placements(session: Session, mailbox: Mailbox, uids: Sequence[int]) ->
 
 
 async def expunge_via_trash(
-    session: Session, mailboxes: Iterable[Mailbox], source: Mailbox, uids: Sequence[int]
+    session: ClientSession, mailboxes: Iterable[Mailbox], source: Mailbox, uids: Sequence[int]
 ) -> Delta | None:
     """Expunge messages by way of Trash. None, without a change, if that is not needed or not possible."""
     trash = next((mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH), None)

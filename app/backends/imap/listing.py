@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from app.backends.imap.connection import Completion
+from app.backends.imap.connection import CommandCompletion
 from app.backends.imap.fetched import fetched
 from app.backends.imap.quarantine import LIST_STATUS
 from app.backends.imap.selected import validity_of
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import InvalidRequest, MailboxNotFound, ServerProtocolError, ServerRefused, Unreachable
 from app.mail.backend import OriginMailbox
 from app.mail.storable import storable
@@ -62,12 +62,12 @@ _OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 """RFC 8474 §7."""
 
 
-def status_items(session: Session) -> list[str]:
+def status_items(session: ClientSession) -> list[str]:
     """The items to request by STATUS."""
     return [*commands.STATUS_ITEMS, *(["HIGHESTMODSEQ"] if session.keeps_modseq else [])]
 
 
-async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[OriginMailbox]:
+async def list_mailboxes(session: ClientSession, *, with_ids: bool = False) -> list[OriginMailbox]:
     """Every mailbox with its STATUS: LIST-STATUS in one round trip, else LIST and LSUB, then pipelined STATUS.
 
     `with_ids` also requests MAILBOXIDs if LIST-STATUS returns them; no mailbox may be selected then. The result always
@@ -90,14 +90,14 @@ async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[Or
     return await ask_status(session, _with_inbox(session, mailboxes))
 
 
-def _with_inbox(session: Session, mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
+def _with_inbox(session: ClientSession, mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
     if any(mailbox.origin_name == "INBOX" for mailbox in mailboxes):
         return mailboxes
     inbox = ListedMailbox("INBOX", session.delimiter, frozenset())
     return [_origin_mailbox(session, inbox, is_subscribed=True), *mailboxes]
 
 
-async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
+async def ask_status(session: ClientSession, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
     """The same mailboxes with current counts, by pipelined STATUS.
 
     Courier returns the current time as the UIDVALIDITY of a mailbox that was never opened, so each is opened once.
@@ -124,7 +124,7 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
     ]
 
 
-async def _ask_batch(session: Session, names: Sequence[str]) -> dict[str, MailboxStatus]:
+async def _ask_batch(session: ClientSession, names: Sequence[str]) -> dict[str, MailboxStatus]:
     items, statuses = status_items(session), {}
     requests = [commands.status(name, items, is_utf8=session.is_utf8) for name in names]
     with noting_loss(session, names):
@@ -134,7 +134,7 @@ async def _ask_batch(session: Session, names: Sequence[str]) -> dict[str, Mailbo
 
 
 @contextmanager
-def noting_loss(session: Session, names: Sequence[str]) -> Iterator[None]:
+def noting_loss(session: ClientSession, names: Sequence[str]) -> Iterator[None]:
     """Record in the quarantine whether the connection survives requests for these mailboxes."""
     try:
         yield
@@ -146,7 +146,7 @@ def noting_loss(session: Session, names: Sequence[str]) -> Iterator[None]:
             session.avoided.clear(name)
 
 
-async def with_numbers(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
+async def with_numbers(session: ClientSession, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
     """The same mailboxes; if STATUS reports too little, with the counts of SELECT."""
     left = MAX_OPENED
     completed = []
@@ -160,7 +160,7 @@ async def with_numbers(session: Session, mailboxes: Sequence[OriginMailbox]) -> 
     return completed
 
 
-async def _by_select(session: Session, mailbox: OriginMailbox) -> OriginMailbox:
+async def _by_select(session: ClientSession, mailbox: OriginMailbox) -> OriginMailbox:
     name = mailbox.origin_name
     try:
         with noting_loss(session, [name]):
@@ -178,14 +178,14 @@ async def _by_select(session: Session, mailbox: OriginMailbox) -> OriginMailbox:
     )
 
 
-async def _next_uid(session: Session) -> int:
+async def _next_uid(session: ClientSession) -> int:
     """UIDNEXT of the selected mailbox, from its highest UID: SELECT may omit UIDNEXT (RFC 3501 §6.3.1)."""
     (completion,) = await session.run(commands.fetch(SequenceSet.parse("*"), ("UID",)))
     return max(await fetched(completion, is_tolerant=True), default=0) + 1
 
 
 def _status_of(
-    session: Session, name: str, completion: Completion, requested: Collection[str]
+    session: ClientSession, name: str, completion: CommandCompletion, requested: Collection[str]
 ) -> dict[str, MailboxStatus]:
     """STATUS by name. A single response for another name belongs to the requested mailbox, spelled differently."""
     statuses = _statuses(session, completion)
@@ -247,7 +247,7 @@ def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefi
     return rebased(f"{above.delimiter}{below}", "", above.origin_name)
 
 
-async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox] | None:
+async def _list_at_once(session: ClientSession, *, with_ids: bool) -> list[OriginMailbox] | None:
     """All mailboxes by LIST-STATUS, or None if the server refuses it."""
     returning = ["SUBSCRIBED", "CHILDREN", *(["SPECIAL-USE"] if session.has("SPECIAL-USE") else [])]
     command = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
@@ -274,7 +274,7 @@ async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailb
     )
 
 
-def _list_ids(session: Session) -> Command:
+def _list_ids(session: ClientSession) -> Command:
     """A separate LIST: Cyrus 3.6 returns freed memory as MAILBOXID if STATUS also requests items that open the mailbox.
 
     Later versions fail an assertion if a selected mailbox does not have to be opened.
@@ -282,14 +282,14 @@ def _list_ids(session: Session) -> Command:
     return commands.list_mailboxes(status=["MAILBOXID", "UIDVALIDITY"], is_utf8=session.is_utf8)
 
 
-def _ids(session: Session, *completions: Completion) -> dict[tuple[str, int | None], str]:
+def _ids(session: ClientSession, *completions: CommandCompletion) -> dict[tuple[str, int | None], str]:
     """(name, UIDVALIDITY) → MAILBOXID, so that a recreated mailbox gets no old id."""
     statuses = [status for completion in completions for status in _statuses(session, completion).values()]
     ids = {(status.name, status.items.get("UIDVALIDITY")): status.texts.get("MAILBOXID", "") for status in statuses}
     return {key: id_ for key, id_ in ids.items() if _OBJECT_ID.fullmatch(id_)}
 
 
-def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:
+def _listed(session: ClientSession, completion: CommandCompletion) -> list[ListedMailbox]:
     mailboxes = [response for response in session.parsed(completion) if isinstance(response, ListedMailbox)]
     return [
         mailbox
@@ -307,11 +307,11 @@ def _is_storable(name: str) -> bool:
     return False
 
 
-def _statuses(session: Session, completion: Completion) -> dict[str, MailboxStatus]:
+def _statuses(session: ClientSession, completion: CommandCompletion) -> dict[str, MailboxStatus]:
     return {response.name: response for response in session.parsed(completion) if isinstance(response, MailboxStatus)}
 
 
-def _origin_mailbox(session: Session, listed: ListedMailbox, *, is_subscribed: bool) -> OriginMailbox:
+def _origin_mailbox(session: ClientSession, listed: ListedMailbox, *, is_subscribed: bool) -> OriginMailbox:
     role = Role.INBOX if listed.name == "INBOX" else None
     return OriginMailbox(
         origin_name=listed.name,

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from app.backends.imap import labels, transferring
 from app.backends.imap.deltas import removed
 from app.backends.imap.selectable import SelectableMailbox
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.transferring import Transfer
 from app.mail.delta import Copied, Delta, Location, Moved
 from app.mail.types import Mailbox, Message, Role
 
 
-async def copy(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
+async def copy(session: ClientSession, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
     """Copy messages of one mailbox and return the Delta."""
     transfer = await transferring.copy(session, SelectableMailbox.of(source), _uids(messages), target.origin_name)
     pairs = await _bound(session, messages, transfer, target)
@@ -26,7 +26,7 @@ async def copy(session: Session, source: Mailbox, messages: Sequence[Message], t
     )
 
 
-async def move(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
+async def move(session: ClientSession, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
     """Move messages of one mailbox and return the Delta. Messages in All Mail or Sent of Gmail are copied."""
     if labels.is_keeping(session, source) and target.role not in (Role.TRASH, Role.JUNK):
         return await copy(session, source, messages, target)
@@ -44,7 +44,7 @@ def _uids(messages: Sequence[Message]) -> list[int]:
 
 
 async def _bound(
-    session: Session, messages: Sequence[Message], transfer: Transfer, target: Mailbox
+    session: ClientSession, messages: Sequence[Message], transfer: Transfer, target: Mailbox
 ) -> Mapping[int, int]:
     """Source UID → target UID. UIDs that the server did not report are searched for."""
     if not transfer.unbound:

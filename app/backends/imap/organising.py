@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.backends.imap.listing import USES, list_mailboxes, name_below
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import AlreadyExists, InvalidRequest, ServerRefused
 from app.mail.backend import OriginMailbox
 from app.mail.delta import Delta, MailboxDeleted, MailboxFound, MailboxRenamed, MailboxSet
@@ -14,7 +14,7 @@ from app.wire.imap import commands
 from app.wire.imap.names import is_below, rebased
 
 
-async def create_mailbox(session: Session, known: Sequence[Mailbox], path: str, role: Role | None) -> Delta:
+async def create_mailbox(session: ClientSession, known: Sequence[Mailbox], path: str, role: Role | None) -> Delta:
     """Create a mailbox and subscribe to it. Raises AlreadyExists, InvalidRequest, ServerRefused."""
     name = name_below(path, known, session.delimiter, session.prefix)
     use = USES.get(role) if role is not None and session.has("CREATE-SPECIAL-USE") else None
@@ -34,7 +34,7 @@ async def create_mailbox(session: Session, known: Sequence[Mailbox], path: str, 
     return Delta(mailboxes_found=(mailbox_found(mailbox, role),))
 
 
-async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Mailbox, path: str) -> Delta:
+async def rename_mailbox(session: ClientSession, known: Sequence[Mailbox], mailbox: Mailbox, path: str) -> Delta:
     """Rename or move a mailbox and its children, with their subscriptions. Raises AlreadyExists, InvalidRequest."""
     if mailbox.role is Role.INBOX:
         raise InvalidRequest.at("/name", "INBOX cannot be renamed")
@@ -48,7 +48,7 @@ async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Ma
     return Delta(mailboxes_renamed=renamed)
 
 
-async def delete_mailbox(session: Session, mailbox: Mailbox) -> Delta:
+async def delete_mailbox(session: ClientSession, mailbox: Mailbox) -> Delta:
     """Delete a mailbox with its messages; a mailbox that does not exist counts as deleted."""
     await session.leave_mailbox()
     _, deleted = await session.run(
@@ -60,7 +60,7 @@ async def delete_mailbox(session: Session, mailbox: Mailbox) -> Delta:
     return Delta(mailboxes_deleted=(MailboxDeleted(mailbox.id),))
 
 
-async def set_subscribed(session: Session, mailbox: Mailbox, is_subscribed: bool) -> Delta:
+async def set_subscribed(session: ClientSession, mailbox: Mailbox, is_subscribed: bool) -> Delta:
     command = commands.subscribe if is_subscribed else commands.unsubscribe
     await session.do(command(mailbox.origin_name, is_utf8=session.is_utf8))
     return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed=is_subscribed),))
@@ -91,7 +91,9 @@ def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -
     )
 
 
-async def _follow_subscriptions(session: Session, known: Sequence[Mailbox], renamed: Sequence[MailboxRenamed]) -> None:
+async def _follow_subscriptions(
+    session: ClientSession, known: Sequence[Mailbox], renamed: Sequence[MailboxRenamed]
+) -> None:
     """A subscription belongs to a name (RFC 9051 §6.3.6), so it is created for each new name."""
     subscribed = {mailbox.id: mailbox.origin_name for mailbox in known if mailbox.is_subscribed}
     pending = []

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from app.backends.credentials import log_in
 from app.backends.imap.connection import Endpoint
 from app.backends.imap.quarantine import QuarantinedMailboxes
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.sasl import Credential
 from app.errors import RateLimited, Unreachable
 from app.mail.protocol_log import Recorder
@@ -81,7 +81,7 @@ class Origin:
     avoided: QuarantinedMailboxes = field(default_factory=QuarantinedMailboxes, repr=False, compare=False)
     """Mailboxes whose STATUS the account's connections do not request."""
 
-    async def open(self, *, is_compressed: bool = True) -> Session:
+    async def open(self, *, is_compressed: bool = True) -> ClientSession:
         """Open a session, at an address that is checked for each call.
 
         `is_compressed` enables compression, which is useful for downloads, but not for a connection that only watches,
@@ -107,10 +107,10 @@ class Origin:
         return session
 
 
-async def _connect(endpoint: Endpoint, host: Host, credential: Credential) -> Session:
+async def _connect(endpoint: Endpoint, host: Host, credential: Credential) -> ClientSession:
     """Connect once, and count the result for the host. Failures of an authorization server are not counted."""
     try:
-        session = await Session.open(endpoint, credential)
+        session = await ClientSession.open(endpoint, credential)
     except Unreachable as error:
         if error.is_retryable and error.origin is None:
             host.note_failure(time.monotonic())
@@ -119,7 +119,7 @@ async def _connect(endpoint: Endpoint, host: Host, credential: Credential) -> Se
     return session
 
 
-async def _compress(session: Session) -> None:
+async def _compress(session: ClientSession) -> None:
     """Enable compression, and close the session if that fails: no caller has it yet."""
     try:
         await session.compress()

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import CertificateRefused, GatewayError, RateLimited, ServerProtocolError, TimedOut, Unreachable
 from app.telemetry import get_logger
 
@@ -40,7 +40,7 @@ class Pool:
 
     def __init__(
         self,
-        open_session: Callable[[], Awaitable[Session]],
+        open_session: Callable[[], Awaitable[ClientSession]],
         *,
         limit: int = ACCOUNT_CONNECTIONS,
         idle_seconds: float = IDLE_SECONDS,
@@ -52,16 +52,16 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
         self._clock = clock
-        self._idle: dict[Session, asyncio.TimerHandle] = {}
-        self._draining: set[Session] = set()
-        self._spare: set[Session] = set()
+        self._idle: dict[ClientSession, asyncio.TimerHandle] = {}
+        self._draining: set[ClientSession] = set()
+        self._spare: set[ClientSession] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = self._opening = self._apart = 0
         """Counts of connections: all, those being opened, and those that are not shared."""
         self._limited_until = 0.0
         self._is_closed = False
 
-    async def open_apart(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
+    async def open_apart(self, open_session: Callable[[], Awaitable[ClientSession]]) -> ClientSession:
         """Open a connection that is not shared and counts until it closes. Raises what `session` raises."""
         while True:
             self._forget_lost()
@@ -71,7 +71,7 @@ class Pool:
                 session.on_closed(partial(self._end_apart, session))
                 return session
 
-    async def open_spare(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
+    async def open_spare(self, open_session: Callable[[], Awaitable[ClientSession]]) -> ClientSession:
         """Open a connection that is closed as soon as its slot is needed for a working one.
 
         Raises what `session` raises, and RateLimited at once if no slot is free.
@@ -89,7 +89,7 @@ class Pool:
         session.on_closed(partial(self._end_spare, session))
         return session
 
-    def _end_spare(self, session: Session) -> None:
+    def _end_spare(self, session: ClientSession) -> None:
         if session in self._spare:
             self._spare.discard(session)
             self._close_idle_after_timeout(session)
@@ -102,19 +102,19 @@ class Pool:
         session.close()
         await session.protocol.wait_closed()
 
-    def _end_apart(self, session: Session) -> None:
+    def _end_apart(self, session: ClientSession) -> None:
         self._apart -= 1
         self._close_idle_after_timeout(session)
         self._free_slot()
 
-    def _close_idle_after_timeout(self, lost: Session) -> None:
+    def _close_idle_after_timeout(self, lost: ClientSession) -> None:
         """After a timeout on one connection, close the idle ones: the server may not respond there either."""
         if isinstance(lost.protocol.lost, TimedOut):
             for session in list(self._idle):
                 self._retire(session)
 
     @asynccontextmanager
-    async def session(self, mailbox: str | None = None, *, is_new: bool = False) -> AsyncIterator[Session]:
+    async def session(self, mailbox: str | None = None, *, is_new: bool = False) -> AsyncIterator[ClientSession]:
         """A connection for the duration of the block, if possible with this mailbox selected.
 
         Raises what `Origin.open` raises, and RateLimited when none becomes free within WAIT_SECONDS.
@@ -125,7 +125,7 @@ class Pool:
         finally:
             self._return(session)
 
-    async def read(self, mailbox: str | None, operation: Callable[[Session], Awaitable[T]]) -> T:
+    async def read(self, mailbox: str | None, operation: Callable[[ClientSession], Awaitable[T]]) -> T:
         """Run a repeatable operation; run it again on a new connection if a reused one turns out to be lost.
 
         If the server closes the connection during an operation in one mailbox, or does not respond, but accepts new
@@ -158,7 +158,7 @@ class Pool:
             session.protocol.drop(Unreachable("The connection is closed"))
         await asyncio.gather(*(session.protocol.wait_closed() for session in unused))
 
-    async def _take(self, mailbox: str | None, *, is_new: bool) -> Session:
+    async def _take(self, mailbox: str | None, *, is_new: bool) -> ClientSession:
         while True:
             self._forget_lost()
             session = None if is_new else self._best(mailbox)
@@ -169,7 +169,7 @@ class Pool:
             if session is not None:
                 return session
 
-    async def _open_or_wait(self, open_session: Callable[[], Awaitable[Session]]) -> Session | None:
+    async def _open_or_wait(self, open_session: Callable[[], Awaitable[ClientSession]]) -> ClientSession | None:
         """A new session, or None when the caller must try again: one was freed, or the limit was lowered."""
         self._try_one_more()
         if self._open >= self._limit and self._idle:
@@ -185,7 +185,7 @@ class Pool:
             self._limit_to(self._open)
             return None
 
-    async def _open_counted(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
+    async def _open_counted(self, open_session: Callable[[], Awaitable[ClientSession]]) -> ClientSession:
         """Open a session that counts until its slot is freed."""
         self._open += 1
         self._opening += 1
@@ -223,7 +223,7 @@ class Pool:
             self._limit = self._budget
         self._wake_one()
 
-    def _best(self, mailbox: str | None) -> Session | None:
+    def _best(self, mailbox: str | None) -> ClientSession | None:
         """An idle session: one with this mailbox selected, else the most recently used."""
         unused = list(self._idle)
         matching = (session for session in unused if session.selected and session.selected.name == mailbox)
@@ -260,7 +260,7 @@ class Pool:
                 turn.set_result(None)
                 return
 
-    def _return(self, session: Session) -> None:
+    def _return(self, session: ClientSession) -> None:
         """Return a session to the pool, after its abandoned command has ended. Lost sessions are closed."""
         session.was_used = True
         protocol = session.protocol
@@ -275,7 +275,7 @@ class Pool:
         self._idle[session] = loop.call_later(self._idle_seconds, self._retire, session)
         self._wake_one()
 
-    def _drain(self, session: Session) -> None:
+    def _drain(self, session: ClientSession) -> None:
         protocol = session.protocol
         timer = asyncio.get_running_loop().call_later(DRAIN_SECONDS, protocol.drop, TimedOut())
 
@@ -291,7 +291,7 @@ class Pool:
         for session in [session for session in self._idle if session.protocol.lost is not None]:
             self._retire(session)
 
-    def _retire(self, session: Session) -> None:
+    def _retire(self, session: ClientSession) -> None:
         timer = self._idle.pop(session, None)
         if timer is not None:
             timer.cancel()

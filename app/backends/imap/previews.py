@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.mail.types import BodyPart
 from app.mime.body import sections_to_fetch
 from app.mime.enclosed import containers, opened
@@ -23,7 +23,7 @@ PARTS_READ = 4
 """Text parts that are read of a message whose first part has no words."""
 
 
-async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
+async def previews_of(session: ClientSession, name: str, uids: Sequence[int]) -> dict[int, str]:
     """UID → preview: PREVIEW (RFC 8970), else the start of the first text part.
 
     A server that offers PREVIEW may return NIL (RFC 8970 §3.1), as Cyrus does unless a service generates previews.
@@ -38,7 +38,7 @@ async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[
     return previews
 
 
-async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
+async def _previews_by_text(session: ClientSession, name: str, uids: Sequence[int]) -> dict[int, str]:
     fetched = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
     structures = {uid: message.structure for uid, message in fetched.items() if message.structure is not None}
     previews = dict.fromkeys(structures, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.mail import backend
 from app.mail.backend import QuotaResource
 from app.wire.imap import commands
@@ -16,7 +16,7 @@ KIB = 1024
 _RESOURCES = {"STORAGE": (QuotaResource.STORAGE, KIB), "MESSAGE": (QuotaResource.MESSAGE, 1)}
 
 
-async def quotas_of(session: Session) -> Sequence[backend.Quota] | None:
+async def quotas_of(session: ClientSession) -> Sequence[backend.Quota] | None:
     """The quotas that apply to INBOX, each root once. None if the server has no QUOTA or refuses the command."""
     if not any(name == "QUOTA" or name.startswith("QUOTA=") for name in session.protocol.offered):
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.backends.imap.fetched import fetched
 from app.backends.imap.selectable import SelectableMailbox, enter_anew
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import NotSupported, ServerRefused
 from app.mail.types import DELETED
 from app.wire.imap import commands
@@ -16,7 +16,7 @@ from app.wire.imap.search import HasFlag
 from app.wire.imap.sets import SequenceSet
 
 
-async def expunge(session: Session, mailbox: SelectableMailbox, uids: Sequence[int]) -> None:
+async def expunge(session: ClientSession, mailbox: SelectableMailbox, uids: Sequence[int]) -> None:
     """Expunge these messages and no others.
 
     Without UIDPLUS a plain EXPUNGE is used, unless other messages of the mailbox are marked as deleted: then the marks
@@ -37,7 +37,7 @@ async def expunge(session: Session, mailbox: SelectableMailbox, uids: Sequence[i
         await _check_gone(session, numbers)
 
 
-async def _check_gone(session: Session, numbers: SequenceSet) -> None:
+async def _check_gone(session: ClientSession, numbers: SequenceSet) -> None:
     """Raises ServerRefused if a message still exists. Not pipelined: Dovecot may refresh a mailbox only later."""
     remaining = await fetched(await session.do(commands.fetch(numbers, ("UID",))))
     if any(uid in numbers for uid in remaining):
@@ -45,7 +45,7 @@ async def _check_gone(session: Session, numbers: SequenceSet) -> None:
         raise ServerRefused("The mail server does not allow deleting these messages")
 
 
-async def _check_others(session: Session, mailbox: SelectableMailbox, numbers: SequenceSet) -> None:
+async def _check_others(session: ClientSession, mailbox: SelectableMailbox, numbers: SequenceSet) -> None:
     """Raises NotSupported if other messages are marked as deleted."""
     deleted = await session.search(mailbox.name, HasFlag(DELETED))
     if any(low not in numbers or high not in numbers for low, high in deleted.ranges):
@@ -53,5 +53,5 @@ async def _check_others(session: Session, mailbox: SelectableMailbox, numbers: S
         raise NotSupported("The mail server cannot delete single messages, and other messages are marked as deleted")
 
 
-async def _unflag(session: Session, numbers: SequenceSet) -> None:
+async def _unflag(session: ClientSession, numbers: SequenceSet) -> None:
     await session.do(commands.store(numbers, [DELETED], mode="-", silent=True))

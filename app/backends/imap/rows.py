@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.backends.imap.bisected_fetch import fetch_apart
-from app.backends.imap.connection import Completion
+from app.backends.imap.connection import CommandCompletion
 from app.backends.imap.fetched import FetchReader, tells_content
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.mail.identifiers import now_ms
 from app.mail.storable import KEY_BYTES, storable
 from app.mail.types import BodyPart, Envelope, Flags, Overview
@@ -57,7 +57,7 @@ class Row:
     unread: str | None = None
 
 
-def row_items(session: Session, *, is_plain: bool = False) -> list[str | BodySection]:
+def row_items(session: ClientSession, *, is_plain: bool = False) -> list[str | BodySection]:
     """The FETCH items of a row. With `is_plain`, the raw header, which the server does not have to parse."""
     items: list[str | BodySection] = list(_FACTS)
     if session.keeps_modseq:
@@ -69,7 +69,7 @@ def row_items(session: Session, *, is_plain: bool = False) -> list[str | BodySec
     return [*items, *((_HEADER,) if is_plain else _PARSED)]
 
 
-async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerator[list[Row], None]:
+async def rows(session: ClientSession, name: str, uids: Sequence[int]) -> AsyncGenerator[list[Row], None]:
     """Rows of the mailbox's current messages in batches of ROWS_AT_ONCE, in the order of `uids`.
 
     SELECT and the first two batches are sent before the first response is read; then one batch is always in flight.
@@ -92,7 +92,7 @@ async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerat
 
 
 async def _rows_of(
-    session: Session, completion: Completion, uids: Sequence[int], early: dict[int, FetchedMessage]
+    session: ClientSession, completion: CommandCompletion, uids: Sequence[int], early: dict[int, FetchedMessage]
 ) -> list[Row]:
     """Rows of a batch. `early` holds responses received so far for messages of later batches."""
     reader = FetchReader(early)
@@ -114,7 +114,7 @@ async def _rows_of(
     return dated([rows[uid] for uid in uids if uid in rows])
 
 
-async def _fetch_again(session: Session, uids: Sequence[int]) -> dict[int, FetchedMessage]:
+async def _fetch_again(session: ClientSession, uids: Sequence[int]) -> dict[int, FetchedMessage]:
     """Messages for which the server sent only flags, unsolicited, because they arrived during the command."""
     reader = FetchReader({})
     if uids:
@@ -127,7 +127,9 @@ def _is_whole(message: FetchedMessage) -> bool:
     return message.envelope is not None and message.structure is not None and message.size_bytes is not None
 
 
-async def _reread(session: Session, uids: Sequence[int], messages: Mapping[int, FetchedMessage]) -> dict[int, Row]:
+async def _reread(
+    session: ClientSession, uids: Sequence[int], messages: Mapping[int, FetchedMessage]
+) -> dict[int, Row]:
     """Rows of incompletely returned messages, from the raw header or from the items that the server returns.
 
     Messages that are neither returned nor refused do not exist. Raises ServerRefused if the server returns nothing.

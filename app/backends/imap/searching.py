@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from app.backends.imap.fetched import fetched
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import ServerProtocolError
 from app.wire.imap import commands
 from app.wire.imap.search import All, And, HeaderMatch, Numbers, SearchKey, TextField, TextMatch
@@ -16,7 +16,7 @@ SEARCHED_RANGES = 200
 """A search names up to this many ranges of UIDs; with more, searching the whole mailbox is cheaper."""
 
 
-async def uids_of(session: Session, name: str, within: SequenceSet | None = None) -> list[int]:
+async def uids_of(session: ClientSession, name: str, within: SequenceSet | None = None) -> list[int]:
     """The UIDs of a mailbox (within a set), ascending.
 
     If a search finds another number of messages than SELECT reported, all UIDs are fetched as well, so that an
@@ -32,7 +32,7 @@ async def uids_of(session: Session, name: str, within: SequenceSet | None = None
     return sorted({*uids, *await fetched(completion, is_tolerant=True)})
 
 
-async def search(session: Session, name: str, key: SearchKey) -> list[int]:
+async def search(session: ClientSession, name: str, key: SearchKey) -> list[int]:
     """The matching UIDs, ascending. Raises ServerProtocolError for more than a mailbox can hold."""
     try:
         return list((await session.search(name, key)).numbers(MAX_UIDS))

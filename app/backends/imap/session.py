@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from app.backends.imap.connection import (
     COMMAND_TIMEOUT_SECONDS,
-    Completion,
+    CommandCompletion,
     Endpoint,
     Exchange,
     ImapProtocol,
@@ -46,7 +46,7 @@ IDLE_END_SECONDS = 30.0
 TEMPORARY_CODES = frozenset({"INUSE", "UNAVAILABLE", "SERVERBUG", "LIMIT"})
 
 
-class Session:
+class ClientSession:
     """One connection, used by one caller at a time; see `pool`."""
 
     def __init__(self, protocol: ImapProtocol) -> None:
@@ -66,7 +66,7 @@ class Session:
         """Mailboxes that were selected at least once."""
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, credential: Credential) -> Session:
+    async def open(cls, endpoint: Endpoint, credential: Credential) -> ClientSession:
         """Connect, log in and agree on extensions. Raises what `open_connection` raises."""
         session = cls(await open_connection(endpoint, credential))
         try:
@@ -134,7 +134,7 @@ class Session:
 
     # ---- running commands
 
-    async def run(self, *requests: Command, take: Take | None = None) -> list[Completion]:
+    async def run(self, *requests: Command, take: Take | None = None) -> list[CommandCompletion]:
         """Run commands, pipelined, and return their completions in order."""
         exchanges = [self._exchange(command, take) for command in requests]
         try:
@@ -146,17 +146,17 @@ class Session:
                 exchange.abandon()
             raise
 
-    async def do(self, command: Command, take: Take | None = None) -> Completion:
+    async def do(self, command: Command, take: Take | None = None) -> CommandCompletion:
         """Run one command that must succeed. Raises ServerRefused, ServerProtocolError."""
         return (await self.run(command, take=take))[0].check()
 
-    async def upload(self, command: Command, content: AsyncIterator[bytes]) -> Completion:
+    async def upload(self, command: Command, content: AsyncIterator[bytes]) -> CommandCompletion:
         """Run a command that contains a literal, whose data `content` provides."""
         exchange = Exchange(command, self.protocol.new_tag(), content=content)
         await self.protocol.submit(exchange)
         return await self.protocol.settle(exchange)
 
-    def parsed(self, completion: Completion, *, is_strict: bool = False) -> list[ServerResponse]:
+    def parsed(self, completion: CommandCompletion, *, is_strict: bool = False) -> list[ServerResponse]:
         """The untagged responses of a command except FETCH, which `fetched` reads.
 
         A line that cannot be parsed is dropped. With `is_strict`, it raises ServerProtocolError.
@@ -164,7 +164,7 @@ class Session:
         parsed = (self._read(response, is_strict) for response in completion.responses if not is_fetch(response))
         return [response for response in parsed if response is not None]
 
-    async def parsed_numbers(self, completion: Completion) -> list[ServerResponse]:
+    async def parsed_numbers(self, completion: CommandCompletion) -> list[ServerResponse]:
         """The untagged responses of a command that may return many numbers, parsed with yields to the event loop."""
         pieces = (piece for response in completion.responses if not is_fetch(response) for piece in cut(response))
         parsed = [self._read(piece, is_strict=False) async for piece in in_slices(pieces)]
@@ -179,7 +179,7 @@ class Session:
             log.warning("line_not_read", error=error.detail)
             return None
 
-    def codes(self, completion: Completion, name: str) -> list[ResponseCode]:
+    def codes(self, completion: CommandCompletion, name: str) -> list[ResponseCode]:
         """The response codes with this name, untagged ones first."""
         statuses = [response for response in self.parsed(completion) if isinstance(response, Status)]
         codes = [*(status.code for status in statuses), completion.code]
@@ -192,7 +192,7 @@ class Session:
 
     async def select(
         self, name: str, *, known: KnownState | None = None, take: Take | None = None
-    ) -> tuple[Selected, Completion]:
+    ) -> tuple[Selected, CommandCompletion]:
         """Select a mailbox, even if it is already selected. Raises MailboxNotFound, ServerRefused."""
         exchange = await self.begin_select(name, known=known, take=take)
         completion = await self.protocol.settle(exchange)
@@ -212,7 +212,7 @@ class Session:
         """Whether this mailbox is selected. Its state may be stale: see `in_mailbox`."""
         return self.selected is not None and self.selected.name == name
 
-    async def in_mailbox(self, name: str, *requests: Command, is_anew: bool = False) -> list[Completion]:
+    async def in_mailbox(self, name: str, *requests: Command, is_anew: bool = False) -> list[CommandCompletion]:
         """Run reading commands in a mailbox, pipelined with SELECT if necessary. Raises unless all succeed.
 
         A mailbox that stays selected shows the state of the server's last refresh, and Dovecot may refresh only after
@@ -256,7 +256,7 @@ class Session:
         known = known if self.has("QRESYNC") else None
         return commands.select(name, known=known, condstore=condstore, is_utf8=self.is_utf8)
 
-    def _selected_by(self, name: str, completion: Completion) -> Selected:
+    def _selected_by(self, name: str, completion: CommandCompletion) -> Selected:
         self.selected = None
         if completion.status != "OK":
             code = completion.code.name if completion.code else ""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from app.backends.imap.connection import Completion
+from app.backends.imap.connection import CommandCompletion
 from app.backends.imap.fetched import fetched, uid_set
 from app.backends.imap.removing import expunge
 from app.backends.imap.selectable import SelectableMailbox, check_target, enter, enter_anew
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import ServerProtocolError
 from app.mail.types import Message
 from app.mime.header import overview_of
@@ -37,12 +37,12 @@ class Transfer:
     """Lower bound of these UIDs, if known."""
 
 
-async def copy(session: Session, mailbox: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
+async def copy(session: ClientSession, mailbox: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
     """Copy messages. Raises MailboxNotFound if the target does not exist."""
     return await _transfer(session, mailbox, uids, target, commands.copy)
 
 
-async def move(session: Session, mailbox: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
+async def move(session: ClientSession, mailbox: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
     """Move messages by MOVE (RFC 6851), else by COPY and expunging exactly these."""
     if session.has("MOVE") or session.has("IMAP4REV2"):
         return await _transfer(session, mailbox, uids, target, commands.move)
@@ -58,7 +58,7 @@ class _TransferCommand(Protocol):
 
 
 async def _transfer(
-    session: Session, mailbox: SelectableMailbox, uids: Sequence[int], target: str, build: _TransferCommand
+    session: ClientSession, mailbox: SelectableMailbox, uids: Sequence[int], target: str, build: _TransferCommand
 ) -> Transfer:
     was_selected = session.is_in(mailbox.name)
     since = None if session.has("UIDPLUS") else await _next_uid_of(session, target)
@@ -71,7 +71,7 @@ async def _transfer(
     return Transfer({**first.pairs, **second.pairs}, second.gone, second.unbound)
 
 
-async def _transfer_once(session: Session, uids: Sequence[int], target: str, build: _TransferCommand) -> Transfer:
+async def _transfer_once(session: ClientSession, uids: Sequence[int], target: str, build: _TransferCommand) -> Transfer:
     numbers = SequenceSet.of(uids)
     completion = check_target((await session.run(build(numbers, target, is_utf8=session.is_utf8)))[0])
     pairs, is_reported = _reported_pairs(session, completion)
@@ -85,7 +85,7 @@ async def _transfer_once(session: Session, uids: Sequence[int], target: str, bui
     return Transfer({}, wanted - remaining.keys(), wanted & remaining.keys())
 
 
-def _reported_pairs(session: Session, completion: Completion) -> tuple[dict[int, int], bool]:
+def _reported_pairs(session: ClientSession, completion: CommandCompletion) -> tuple[dict[int, int], bool]:
     """Source UID → target UID from COPYUID, and whether it was reported. An invalid COPYUID is ignored."""
     codes = session.codes(completion, "COPYUID")
     try:
@@ -96,7 +96,7 @@ def _reported_pairs(session: Session, completion: Completion) -> tuple[dict[int,
     return pairs, bool(codes)
 
 
-async def _next_uid_of(session: Session, target: str) -> int | None:
+async def _next_uid_of(session: ClientSession, target: str) -> int | None:
     """UIDNEXT of a mailbox, by STATUS."""
     (completion,) = await session.run(commands.status(target, ["UIDNEXT"], is_utf8=session.is_utf8))
     numbers = [
@@ -106,7 +106,7 @@ async def _next_uid_of(session: Session, target: str) -> int | None:
 
 
 async def find_copies(
-    session: Session, target: str, messages: Sequence[Message], since_uid: int | None
+    session: ClientSession, target: str, messages: Sequence[Message], since_uid: int | None
 ) -> dict[int, int]:
     """Source UID → UID in the target, for servers without COPYUID. Copies that are not found are absent.
 

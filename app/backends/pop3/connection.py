@@ -16,7 +16,7 @@ from app.errors import CertificateRefused, MailServerError, ServerProtocolError,
 from app.mail.masking import Masker
 from app.mail.protocol_log import Recorder
 from app.mail.types import TransportSecurity
-from app.wire.pop3_client import ReplyReader, Status
+from app.wire.pop3_client import Pop3Status, ReplyReader
 
 REPLY_TIMEOUT_SECONDS = 60.0
 """For a reply of one line. Lists and messages may take longer, depending on their announced size."""
@@ -70,7 +70,7 @@ class Pop3Connection(asyncio.Protocol):
         tracing.pop3_sent(self.recorder, data)
         self._transport.write(data)
 
-    async def status(self) -> Status:
+    async def status(self) -> Pop3Status:
         """The next status line."""
         async with _deadline(REPLY_TIMEOUT_SECONDS):
             while (status := self._reader.status()) is None:
@@ -78,7 +78,7 @@ class Pop3Connection(asyncio.Protocol):
         tracing.pop3_received(self.recorder, status)
         return status if status.is_ok or status.is_challenge else replace(status, text=self.masker.mask(status.text))
 
-    async def ask(self, line: bytes) -> Status:
+    async def ask(self, line: bytes) -> Pop3Status:
         """Send a command and wait for its status line."""
         self.send(line)
         return await self.status()

@@ -19,7 +19,7 @@ from app.errors import GatewayError, LoginRefused, ServerRefused, Unreachable
 from app.mail.protocol_log import Recorder
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
-from app.wire.pop3_client import NO_CAPABILITIES, Capabilities, Status, command, parse_capabilities
+from app.wire.pop3_client import NO_CAPABILITIES, Pop3Capabilities, Pop3Status, command, parse_capabilities
 
 LOGIN_TIMEOUT_SECONDS = 30.0
 SESSIONS_AT_ONCE = 10
@@ -84,12 +84,12 @@ async def _start_tls(connection: Pop3Connection, endpoint: Endpoint) -> None:
     await connection.start_tls(endpoint.tls, endpoint.host)
 
 
-async def _capabilities(connection: Pop3Connection) -> Capabilities:
+async def _capabilities(connection: Pop3Connection) -> Pop3Capabilities:
     status = await connection.ask(command("CAPA"))
     return parse_capabilities(await connection.lines()) if status.is_ok else NO_CAPABILITIES
 
 
-async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabilities:
+async def _log_in(connection: Pop3Connection, credential: Credential) -> Pop3Capabilities:
     """Log in and return the capabilities after the login."""
     offered = await _capabilities(connection)
     if "UTF8" in offered:  # before the login (RFC 6856 §2), so that messages are not downgraded
@@ -103,7 +103,9 @@ async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabil
     return await _capabilities(connection) if offered.arguments else offered
 
 
-async def _by_mechanism(connection: Pop3Connection, credential: Credential, offered: Capabilities) -> Status | None:
+async def _by_mechanism(
+    connection: Pop3Connection, credential: Credential, offered: Pop3Capabilities
+) -> Pop3Status | None:
     """The status of the first mechanism that the server supports, or None if it supports none.
 
     A mechanism refused before the credential was sent is unsupported, unless the server states another cause.
@@ -117,7 +119,7 @@ async def _by_mechanism(connection: Pop3Connection, credential: Credential, offe
     return None
 
 
-async def _authenticated(connection: Pop3Connection, mechanism: Mechanism, status: Status) -> Status:
+async def _authenticated(connection: Pop3Connection, mechanism: Mechanism, status: Pop3Status) -> Pop3Status:
     """Run a SASL exchange (RFC 5034 §4).
 
     The initial response waits for a challenge, because not every server accepts it with AUTH.
@@ -138,12 +140,12 @@ async def _authenticated(connection: Pop3Connection, mechanism: Mechanism, statu
     return status
 
 
-async def _by_password(connection: Pop3Connection, credential: Credential) -> Status:
+async def _by_password(connection: Pop3Connection, credential: Credential) -> Pop3Status:
     status = await connection.ask(command("USER", credential.username))
     return await connection.ask(command("PASS", credential.secret)) if status.is_ok else status
 
 
-def _login_error(status: Status, offered: Capabilities) -> GatewayError:
+def _login_error(status: Pop3Status, offered: Pop3Capabilities) -> GatewayError:
     """The error of a refused login. Only `[AUTH]`, or a refusal without another cause, concerns the credential."""
     if status.code == "AUTH":
         return LoginRefused(origin=origin_of(status))

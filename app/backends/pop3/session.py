@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.backends.pop3.connection import Pop3Connection
 from app.backends.pop3.refusals import error_of, origin_of
 from app.errors import ServerRefused
-from app.wire.pop3_client import Capabilities, command, parse_sizes, parse_uidls
+from app.wire.pop3_client import Pop3Capabilities, command, parse_sizes, parse_uidls
 
 HEADER_LIMIT_BYTES = 1024 * 1024
 WINDOW = 64
@@ -28,7 +28,7 @@ class Entry:
 class Pop3Session:
     """A session that `quit` or `close` ends. `close` sends no QUIT, so nothing is deleted."""
 
-    def __init__(self, connection: Pop3Connection, capabilities: Capabilities) -> None:
+    def __init__(self, connection: Pop3Connection, capabilities: Pop3Capabilities) -> None:
         self._connection = connection
         self.capabilities = capabilities
 

@@ -12,11 +12,11 @@ from app.mail.types import AccountId, Position
 from app.mailstore.changes.arrivals import Arrivals
 from app.mailstore.changes.context import ChangeContext
 from app.mailstore.changes.held import HeldChanges
-from app.mailstore.changes.mailboxes import MailboxChanges
+from app.mailstore.changes.mailboxes import MailboxWrites
 from app.mailstore.changes.messages import MessageChanges
 from app.mailstore.changes.places import Places
 from app.mailstore.changes.texts import TextChanges
-from app.mailstore.changes.threads import Threads
+from app.mailstore.changes.threads import ThreadAssignment
 
 __all__ = ["Applied", "write_delta"]
 
@@ -31,9 +31,9 @@ async def write_delta(
     `is_origin`: an embedded account, whose index numbers messages itself.
     """
     ledger = ChangeContext(transaction, account_id, position, is_origin=is_origin)
-    places, threads = Places(ledger), Threads(ledger)
+    places, threads = Places(ledger), ThreadAssignment(ledger)
     mailboxes, messages, arrivals = (
-        MailboxChanges(ledger, places),
+        MailboxWrites(ledger, places),
         MessageChanges(ledger, places),
         Arrivals(ledger, places, threads),
     )

@@ -18,7 +18,7 @@ from app.mail.types import MailboxId, MessageId
 from app.mailstore.changes.context import ChangeContext, MailboxState
 from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.places import Places
-from app.mailstore.changes.threads import Threads
+from app.mailstore.changes.threads import ThreadAssignment
 from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -39,7 +39,7 @@ _UIDS: Statement = union_all(
 class Arrivals:
     """Applies arrivals. `flagged` has the flags of arrivals that were already stored."""
 
-    def __init__(self, ledger: ChangeContext, places: Places, threads: Threads) -> None:
+    def __init__(self, ledger: ChangeContext, places: Places, threads: ThreadAssignment) -> None:
         self.flagged: list[Flagged] = []
         self._ledger = ledger
         self._places = places

@@ -19,7 +19,7 @@ from app.mail.summaries import patched
 from app.mail.types import MessageId, ThreadId
 from app.mailstore.changes.arrivals import ADD_DETAIL
 from app.mailstore.changes.context import ChangeContext
-from app.mailstore.changes.threads import Threads
+from app.mailstore.changes.threads import ThreadAssignment
 from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -70,7 +70,7 @@ _DROP_DETAIL: Statement = delete(DETAIL).where(DETAIL.c.account_id == _ACCOUNT, 
 class HeldChanges:
     """Applies these facts; facts about removed messages are ignored."""
 
-    def __init__(self, ledger: ChangeContext, threads: Threads) -> None:
+    def __init__(self, ledger: ChangeContext, threads: ThreadAssignment) -> None:
         self._ledger = ledger
         self._threads = threads
 

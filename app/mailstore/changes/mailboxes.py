@@ -72,7 +72,7 @@ _FLAGS_IN = union_all(
 _COUNTS: Statement = select(_FLAGS_IN.c.flags, func.count()).group_by(_FLAGS_IN.c.flags)
 
 
-class MailboxChanges:
+class MailboxWrites:
     """Applies facts about mailboxes."""
 
     def __init__(self, ledger: ChangeContext, places: Places) -> None:

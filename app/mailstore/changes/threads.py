@@ -109,7 +109,7 @@ class _Unreferenced:
         )
 
 
-class Threads:
+class ThreadAssignment:
     """Assigns threads within one change of an account's mail."""
 
     def __init__(self, ledger: ChangeContext) -> None:

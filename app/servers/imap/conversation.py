@@ -15,7 +15,7 @@ from app.servers.imap.commands.notify import send_new_messages, send_other_mailb
 from app.servers.imap.handlers import Handler
 from app.servers.imap.news import MailboxLost, catch_up, catch_up_some, send_news
 from app.servers.imap.registry import CAPABILITIES, HANDLERS
-from app.servers.imap.session import ImapServices, Session
+from app.servers.imap.session import ImapServices, ServerSession
 from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
 from app.wire.imap.command_framing import (
     ClientEvent,
@@ -61,7 +61,7 @@ class ImapConversation:
     """Parses and runs commands, and sends pending changes before the completion of each."""
 
     def __init__(self, services: ImapServices, peer: Client) -> None:
-        self._session = Session(services, peer, CAPABILITIES)
+        self._session = ServerSession(services, peer, CAPABILITIES)
         self._framer = CommandFramer(GUEST_LIMITS)
         self._guest_commands = 0
         self._errors = 0

@@ -25,7 +25,7 @@ from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.matching import Matcher, scope_of
 from app.servers.imap.news import catch_up
 from app.servers.imap.rows import read_rows
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.uids import holds
 from app.servers.imap.view import MailboxView
 from app.wire.imap.search import And, HeaderMatch, Not, Numbers, Or, SavedResult, SearchKey, TextMatch
@@ -69,7 +69,7 @@ class SearchResult:
 
 
 @asynccontextmanager
-async def search_time(session: Session, returning: Collection[str] | None = None) -> AsyncIterator[None]:
+async def search_time(session: ServerSession, returning: Collection[str] | None = None) -> AsyncIterator[None]:
     """Limit the time of a search. Raises CommandRefused with LIMIT after it.
 
     A failed search with SAVE leaves `$` empty (RFC 5182 §2.1).
@@ -85,7 +85,7 @@ async def search_time(session: Session, returning: Collection[str] | None = None
         raise CommandRefused("LIMIT", "The search takes too long; use a narrower search") from None
 
 
-async def find(session: Session, key: SearchKey, out: ReplyWriter) -> SearchResult:
+async def find(session: ServerSession, key: SearchKey, out: ReplyWriter) -> SearchResult:
     """Find the messages of the selected mailbox that meet the criteria. The MODSEQ criterion enables CONDSTORE."""
     view = session.selected
     uids = await _candidates(session, key)
@@ -97,7 +97,7 @@ async def find(session: Session, key: SearchKey, out: ReplyWriter) -> SearchResu
     return await _find(session, matcher, uids)
 
 
-async def _candidates(session: Session, key: SearchKey) -> Sequence[int]:
+async def _candidates(session: ServerSession, key: SearchKey) -> Sequence[int]:
     """Return the UIDs to compare: the UIDs that the criteria name, or all."""
     for item in key.keys if isinstance(key, And) else (key,):
         if isinstance(item, Numbers):
@@ -107,7 +107,7 @@ async def _candidates(session: Session, key: SearchKey) -> Sequence[int]:
     return session.selected.uids()
 
 
-async def _query_index(session: Session, key: SearchKey) -> Mapping[SearchKey, TextMatches]:
+async def _query_index(session: ServerSession, key: SearchKey) -> Mapping[SearchKey, TextMatches]:
     """Query the full-text index for the texts in these criteria."""
     text_matches: dict[SearchKey, TextMatches] = {}
     for item in _texts_in(key):
@@ -146,7 +146,7 @@ def _narrowed(
     return uids
 
 
-async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> SearchResult:
+async def _find(session: ServerSession, matcher: Matcher, uids: Sequence[int]) -> SearchResult:
     """Return the matches among these messages."""
     result = SearchResult()
     compared = 0
@@ -174,7 +174,7 @@ async def _compared(matcher: Matcher, rows: Sequence[MessageValues]) -> list[boo
     return await asyncio.to_thread(compare) if is_long else compare()
 
 
-async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[MessageValues]) -> set[int]:
+async def _meeting_by_text(session: ServerSession, matcher: Matcher, rows: Sequence[MessageValues]) -> set[int]:
     """Return the UIDs of messages that meet the criteria by their text, read a few megabytes at a time."""
     meeting: set[int] = set()
     read_messages: list[tuple[MessageValues, bytes]] = []
@@ -190,14 +190,14 @@ async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[Me
 
 
 async def _meeting(
-    session: Session, matcher: Matcher, read_messages: Sequence[tuple[MessageValues, bytes]]
+    session: ServerSession, matcher: Matcher, read_messages: Sequence[tuple[MessageValues, bytes]]
 ) -> set[int]:
     rows = {row.uid: row for row, _ in read_messages}
     texts = await _texts(session, {row.uid: content for row, content in read_messages})
     return await asyncio.to_thread(lambda: {uid for uid, text in texts.items() if matcher.meets(rows[uid], text)})
 
 
-async def _texts(session: Session, contents: Mapping[int, bytes]) -> Mapping[int, Searchable]:
+async def _texts(session: ServerSession, contents: Mapping[int, bytes]) -> Mapping[int, Searchable]:
     """Return texts by UID, without messages that are too complex to parse."""
     size_bytes = sum(map(len, contents.values()))
     try:
@@ -211,7 +211,7 @@ async def _texts(session: Session, contents: Mapping[int, bytes]) -> Mapping[int
     return texts
 
 
-async def _read(session: Session, blob: str) -> bytes:
+async def _read(session: ServerSession, blob: str) -> bytes:
     """Return a message's bytes; b"" if they are missing or damaged, so that the search skips it."""
     try:
         return await session.services.store.blobs.get(blob)

@@ -9,13 +9,13 @@ from typing import Any, Generic, TypeVar
 
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
-from app.servers.imap.session import Capability, Session
+from app.servers.imap.session import Capability, ServerSession
 from app.wire.imap.request import Command, NumberedCommand
 
 C = TypeVar("C", bound=Command)
 
 
-class State(Enum):
+class SessionState(Enum):
     """The states in which a command is valid (RFC 9051 §3)."""
 
     ANY = "any"
@@ -37,25 +37,25 @@ def with_uids(command: NumberedCommand) -> bool:
 class Handler(Generic[C]):
     """The handler of one type of command.
 
-    `run` sends untagged responses and returns the tagged response; None starts a dialogue, which `Session.read_line`
-    completes. `capabilities` are the words that it adds to CAPABILITY. `may_expunge` returns whether untagged EXPUNGE
-    and VANISHED may be sent before the completion.
+    `run` sends untagged responses and returns the tagged response; None starts a dialogue, which
+    `ServerSession.read_line` completes. `capabilities` are the words that it adds to CAPABILITY. `may_expunge` returns
+    whether untagged EXPUNGE and VANISHED may be sent before the completion.
     """
 
     command: type[C]
-    run: Callable[[Session, C, ReplyWriter], Awaitable[Completion | None]]
-    state: State = State.USER
+    run: Callable[[ServerSession, C, ReplyWriter], Awaitable[Completion | None]]
+    state: SessionState = SessionState.USER
     capabilities: tuple[Capability, ...] = ()
     may_expunge: Callable[[C], bool] = always
 
-    def why_not(self, session: Session) -> str:
+    def why_not(self, session: ServerSession) -> str:
         """Return why the command is not valid now; "" if it is."""
         is_user = session.account_id is not None
         is_valid = {
-            State.ANY: True,
-            State.GUEST: not is_user,
-            State.USER: is_user,
-            State.SELECTED: session.view is not None,
+            SessionState.ANY: True,
+            SessionState.GUEST: not is_user,
+            SessionState.USER: is_user,
+            SessionState.SELECTED: session.view is not None,
         }[self.state]
         return "" if is_valid else f"This command is only possible {self.state.value}"
 

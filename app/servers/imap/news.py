@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from app.errors import Unavailable
 from app.mail.types import SYSTEM_FLAGS, Flags
-from app.mailstore.views import Change
+from app.mailstore.views import LoggedChange
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.rows import read_rows
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.view import MailboxView
 from app.wire.imap.sets import SequenceSet
 
@@ -26,13 +26,13 @@ class MailboxLost(Exception):
     """The selected mailbox was deleted, or its UIDVALIDITY changed: the session ends with BYE (RFC 2180 §3.3)."""
 
 
-async def catch_up(session: Session) -> None:
+async def catch_up(session: ServerSession) -> None:
     """Read the log to its end and note changes in the view and for NOTIFY."""
     while not await catch_up_some(session):
         pass
 
 
-async def catch_up_some(session: Session) -> bool:
+async def catch_up_some(session: ServerSession) -> bool:
     """Read up to `CHANGES_LIMIT` entries of the log and note their changes; return whether that was its end.
 
     A caller that sends the responses after each call bounds its memory.
@@ -50,7 +50,7 @@ async def catch_up_some(session: Session) -> bool:
     return len(changes) < CHANGES_LIMIT
 
 
-def _note(session: Session, change: Change) -> None:
+def _note(session: ServerSession, change: LoggedChange) -> None:
     view = session.view
     if session.watch is not None:
         session.watch.note(change, view.mailbox_id if view else None)
@@ -58,7 +58,7 @@ def _note(session: Session, change: Change) -> None:
         view.note(change)
 
 
-async def _compare_with_mailbox(session: Session) -> None:
+async def _compare_with_mailbox(session: ServerSession) -> None:
     """Compare the view with the mailbox, because the log was trimmed beyond the session's position."""
     view = session.view
     if view is None:
@@ -78,7 +78,7 @@ def _missing_from(present: Sequence[int], known: Sequence[int]) -> list[int]:
     return sorted(set(known).difference(present))
 
 
-async def send_news(session: Session, out: ReplyWriter, *, may_expunge: bool) -> None:
+async def send_news(session: ServerSession, out: ReplyWriter, *, may_expunge: bool) -> None:
     """Send EXPUNGE or VANISHED (if allowed), EXISTS, RECENT and FETCH for noted changes.
 
     Raises MailboxLost, or Unavailable; then the next call sends the rest.
@@ -106,7 +106,7 @@ async def send_news(session: Session, out: ReplyWriter, *, may_expunge: bool) ->
         raise
 
 
-def _expunged(session: Session, view: MailboxView) -> bytes:
+def _expunged(session: ServerSession, view: MailboxView) -> bytes:
     """Return EXPUNGE, or VANISHED with QRESYNC (RFC 7162 §3.2.10), for some messages; b"" if none is gone."""
     if not session.has_qresync:
         return b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_expunged(LINES_LIMIT)])
@@ -114,7 +114,7 @@ def _expunged(session: Session, view: MailboxView) -> bytes:
     return b"* VANISHED %b\r\n" % str(SequenceSet.of(uids)).encode() if uids else b""
 
 
-async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int]) -> None:
+async def claim_recent(session: ServerSession, view: MailboxView, uids: Sequence[int]) -> None:
     """Note which of these ascending UIDs are recent to this session.
 
     Unless the mailbox is read-only, they are not recent to later sessions.
@@ -128,7 +128,7 @@ async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int])
         view.recent.add(max(first, uids[0]), uids[-1])
 
 
-async def send_flags(session: Session, uids: Sequence[int], out: ReplyWriter) -> None:
+async def send_flags(session: ServerSession, uids: Sequence[int], out: ReplyWriter) -> None:
     """Send FETCH responses with the current flags of these messages, without messages that are gone."""
     view = session.selected
     async for rows in read_rows(session, uids, ("uid", "flags", "modseq")):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 
 NUMBERS_AT_ONCE = 500
 
 
-async def numbers_of(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[Sequence[int]]:
+async def numbers_of(session: ServerSession, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[Sequence[int]]:
     """Yield the numbers of these messages for the client, in pieces: UIDs or sequence numbers."""
     for start in range(0, len(uids), NUMBERS_AT_ONCE):
         slice_uids = uids[start : start + NUMBERS_AT_ONCE]
@@ -17,7 +17,7 @@ async def numbers_of(session: Session, uids: Sequence[int], *, is_uid: bool) -> 
         await session.pace.spend(len(slice_uids) // 5)
 
 
-async def set_pieces(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[bytes]:
+async def set_pieces(session: ServerSession, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[bytes]:
     """Yield the sequence set of these messages, in pieces."""
     writer = SetWriter()
     async for numbers in numbers_of(session, uids, is_uid=is_uid):
@@ -25,7 +25,7 @@ async def set_pieces(session: Session, uids: Sequence[int], *, is_uid: bool) -> 
     yield writer.end()
 
 
-async def set_text(session: Session, uids: Sequence[int], *, is_uid: bool) -> str:
+async def set_text(session: ServerSession, uids: Sequence[int], *, is_uid: bool) -> str:
     """Return the sequence set of these messages as one text."""
     return b"".join([piece async for piece in set_pieces(session, uids, is_uid=is_uid)]).decode()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from app.mailstore.views import MessageValues, is_detailed
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 
 ROWS_LIMIT, DETAILED_ROWS_LIMIT = 1_000, 100
 """Rows of one read: with small columns only, and with large columns."""
@@ -14,7 +14,7 @@ FEW_ROWS = 100
 
 
 async def read_rows(
-    session: Session, uids: Sequence[int], columns: tuple[str, ...]
+    session: ServerSession, uids: Sequence[int], columns: tuple[str, ...]
 ) -> AsyncIterator[Sequence[MessageValues]]:
     """Yield these columns of the messages with these UIDs, which ascend and are in the view.
 

@@ -18,7 +18,7 @@ from app.servers.conversation import Client, ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.shared import SharedMailboxes
 from app.servers.imap.view import MailboxView
-from app.servers.imap.watch import Watch
+from app.servers.imap.watch import MailboxWatch
 from app.servers.pace import Yielding
 from app.services.access.logins import Logins
 from app.wire.imap.request import MessageSet
@@ -50,15 +50,15 @@ class ImapServices:
         object.__setattr__(self, "large_sorts", asyncio.Semaphore(LARGE_SORTS))
 
 
-Capability = str | Callable[["Session"], str]
+Capability = str | Callable[["ServerSession"], str]
 """A word of CAPABILITY, or a function of the session that returns it; "" is omitted."""
 
-LineReader = Callable[["Session", bytes, ReplyWriter], Awaitable[Completion | None]]
+LineReader = Callable[["ServerSession", bytes, ReplyWriter], Awaitable[Completion | None]]
 """Takes the client's next line in a dialogue (SASL, IDLE); returns None while the dialogue continues."""
 
 
 @dataclass(slots=True)
-class Session:
+class ServerSession:
     """State that commands read and change, one command at a time.
 
     `offered` are the capabilities that the server's commands add. `tag` is the tag of the running command. `seq` is the
@@ -71,7 +71,7 @@ class Session:
     offered: tuple[Capability, ...] = ()
     account_id: AccountId | None = None
     view: MailboxView | None = None
-    watch: Watch | None = None
+    watch: MailboxWatch | None = None
     tag: str = "*"
     seq: int = 0
     is_behind: bool = False

@@ -18,7 +18,7 @@ from app.mailstore.views import MessageValues
 from app.mime.subject import base_subject
 from app.servers.imap.merging import RUN_VALUES, Key, merged
 from app.servers.imap.rows import read_rows
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap.requests.sort import SortKey, SortTerm
 
 TEXT_LIMIT_BYTES = 200
@@ -83,19 +83,19 @@ def key_of(terms: Sequence[SortTerm], row: MessageValues, summary: Summary) -> K
 
 
 @asynccontextmanager
-async def large_sort(session: Session, messages: int) -> AsyncIterator[None]:
+async def large_sort(session: ServerSession, messages: int) -> AsyncIterator[None]:
     """Wait for a turn if there are many messages: few sessions sort many messages at once."""
     async with session.services.large_sorts if messages > LARGE_FROM else nullcontext():
         yield
 
 
-async def sort_uids(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
+async def sort_uids(session: ServerSession, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
     """Return the UIDs of the messages that exist, in order."""
     async with large_sort(session, len(uids)):
         return await _sorted(session, uids, terms)
 
 
-async def _sorted(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
+async def _sorted(session: ServerSession, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
     columns = columns_of(terms)
     has_summary = "summary" in columns
     runs: list[list[Key]] = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from app.mail.types import Mailbox
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.news import catch_up
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.uids import holds
 from app.wire.imap.sets import Range, SequenceSet
 
@@ -20,7 +20,9 @@ RANGES_AT_ONCE = 1_000
 _LEAVING = frozenset({"message.moved", "message.deleted"})
 
 
-async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: SequenceSet, out: ReplyWriter) -> None:
+async def send_vanished(
+    session: ServerSession, mailbox: Mailbox, since: int, known: SequenceSet, out: ReplyWriter
+) -> None:
     """Send VANISHED (EARLIER) for messages that left the selected mailbox after MODSEQ `since`.
 
     `mailbox` is its row, and `known` the client's UIDs, resolved. The response may include UIDs that the client
@@ -40,7 +42,7 @@ async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: S
         await session.pace.spend(RANGES_AT_ONCE // 5)
 
 
-async def _removed_since(session: Session, since: int) -> set[int] | None:
+async def _removed_since(session: ServerSession, since: int) -> set[int] | None:
     """Return the UIDs of removed messages from the account's log; None if it was trimmed or has too many entries.
 
     A MODSEQ is the number of an event.

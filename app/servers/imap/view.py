@@ -17,7 +17,7 @@ from operator import lt
 
 from app.errors import MalformedRequest
 from app.mail.types import MailboxId
-from app.mailstore.views import Change
+from app.mailstore.views import LoggedChange
 from app.servers.imap.uids import UidList, UidRanges, holds
 from app.wire.imap.request import MessageSet
 from app.wire.imap.search import SavedResult
@@ -81,7 +81,7 @@ class MailboxView:
 
     # ---- noted changes
 
-    def note(self, change: Change) -> None:
+    def note(self, change: LoggedChange) -> None:
         """Note an entry of the account's log, which may arrive more than once."""
         if change.type in ("mailbox.deleted", "mailbox.reset"):
             self.is_lost = self.is_lost or change.subject == self.mailbox_id
@@ -90,7 +90,7 @@ class MailboxView:
         if change.target_mailbox_id == self.mailbox_id and change.target_uid is not None:
             self.arrive(change.target_uid)
 
-    def _note_here(self, change: Change, uid: int) -> None:
+    def _note_here(self, change: LoggedChange, uid: int) -> None:
         match change.type:
             case "message.created":
                 self.arrive(uid)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.mail.types import Mailbox
-from app.mailstore.views import Change
+from app.mailstore.views import LoggedChange
 from app.wire.imap.requests.fetch import FetchItem
 from app.wire.imap.requests.notify import WatchedGroup
 
@@ -20,7 +20,7 @@ _MESSAGE_TYPES = {
 
 
 @dataclass(slots=True)
-class Watch:
+class MailboxWatch:
     """The groups of the active NOTIFY SET, and the pending responses.
 
     `counts` and `names` have the ids of mailboxes whose STATUS or LIST is pending. `known` has the mailboxes that the
@@ -59,7 +59,7 @@ class Watch:
         group = self._selected
         return group.new_items if group is not None and "MessageNew" in group.events else ()
 
-    def note(self, change: Change, selected_id: str | None) -> None:
+    def note(self, change: LoggedChange, selected_id: str | None) -> None:
         """Note the responses that an entry of the log causes."""
         if change.type.startswith("mailbox."):
             self.names[change.subject] = None

@@ -28,7 +28,7 @@ from app.servers.smtp.replies import (
     reply_to,
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, ListenerRole, SmtpSite
-from app.servers.smtp.transaction import Transaction, trace_field
+from app.servers.smtp.transaction import SmtpTransaction, trace_field
 from app.servers.smtp.unconfirmed import Fingerprint
 from app.wire.lines import LineBuffer
 from app.wire.sasl import MECHANISMS
@@ -65,7 +65,7 @@ class SmtpConversation:
         self._helo = ""
         self._is_extended = False
         self._login = LoginDialogue(peer, site.logins)
-        self._transaction: Transaction | None = None
+        self._transaction: SmtpTransaction | None = None
         self._unconfirmed: Fingerprint | None = None
         self._content: DotContent | ChunkedContent | None = None
         self._reading: DotContent | ChunkedContent | None = None
@@ -244,7 +244,7 @@ class SmtpConversation:
         if not may_send:
             self._ready.append(self._refuse(NOT_YOURS))
             return
-        self._transaction = Transaction(self._site, sender, needs_smtputf8=needs_smtputf8, account_id=account_id)
+        self._transaction = SmtpTransaction(self._site, sender, needs_smtputf8=needs_smtputf8, account_id=account_id)
         self._ready.append(Reply(reply(250, "2.1.0", "Ok")))
 
     def _rcpt(self, argument: str) -> Step:
@@ -269,7 +269,7 @@ class SmtpConversation:
 
         return Work(run)
 
-    async def _add_recipient(self, transaction: Transaction, address: str) -> None:
+    async def _add_recipient(self, transaction: SmtpTransaction, address: str) -> None:
         guesses = self._site.guesses
         if not await guesses.wait(self._peer.address):
             self._ready.append(self._refuse(TOO_MANY_UNKNOWN))

@@ -8,12 +8,12 @@ from app.errors import MalformedRequest, NotAuthenticated, RateLimited
 from app.mail.types import AccountId
 from app.servers.conversation import Client, Close, Reply, Step
 from app.services.access.logins import Logins
-from app.wire.sasl import MECHANISMS, Claim, Exchange
+from app.wire.sasl import MECHANISMS, SaslClaim, SaslExchange
 from app.wire.smtp import Refused, reply
 
 FAILURES_LIMIT = 3
 
-LoginOutcome = bytes | Claim
+LoginOutcome = bytes | SaslClaim
 """A reply with the next challenge, or the client's claim to verify."""
 
 
@@ -23,7 +23,7 @@ class LoginDialogue:
     def __init__(self, peer: Client, logins: Logins) -> None:
         self._peer = peer
         self._logins = logins
-        self._exchange: Exchange | None = None
+        self._exchange: SaslExchange | None = None
         self._failures = 0
         self.account_id: AccountId | None = None
 
@@ -41,7 +41,7 @@ class LoginDialogue:
             raise Refused(reply(538, "5.7.11", "Encryption required: use STARTTLS first"))
         if mechanism.upper() not in MECHANISMS:
             raise Refused(reply(504, "5.5.4", "Unsupported authentication mechanism"))
-        self._exchange = Exchange(mechanism.upper())
+        self._exchange = SaslExchange(mechanism.upper())
         return self._advance(self._exchange, initial.strip().encode() or None, is_first=True)
 
     def respond(self, line: bytes) -> LoginOutcome:
@@ -49,18 +49,18 @@ class LoginDialogue:
         assert self._exchange is not None
         return self._advance(self._exchange, line, is_first=False)
 
-    def _advance(self, exchange: Exchange, response: bytes | None, *, is_first: bool) -> LoginOutcome:
+    def _advance(self, exchange: SaslExchange, response: bytes | None, *, is_first: bool) -> LoginOutcome:
         try:
             outcome = exchange.start(response) if is_first else exchange.respond(response or b"")
         except MalformedRequest as error:
             self._exchange = None
             raise Refused(reply(501, "5.5.2", error.detail)) from None
-        if isinstance(outcome, Claim):
+        if isinstance(outcome, SaslClaim):
             self._exchange = None
             return outcome
         return b"334 " + base64.b64encode(outcome) + b"\r\n"
 
-    async def verify(self, claim: Claim) -> Step:
+    async def verify(self, claim: SaslClaim) -> Step:
         """Verify a claim and return the reply. Raises Refused if it is wrong."""
         try:
             login = await self._logins.verify(claim.user, claim.password, address=self._peer.address)

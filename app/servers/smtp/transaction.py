@@ -37,7 +37,7 @@ HOPS_LIMIT = 50
 """The largest number of Received fields; a message with more is in a loop (RFC 5321 §6.3)."""
 
 
-class Transaction:
+class SmtpTransaction:
     """A transaction from MAIL to the end of the message."""
 
     def __init__(self, site: SmtpSite, sender: str, *, needs_smtputf8: bool, account_id: AccountId | None) -> None:

@@ -20,7 +20,7 @@ from app.db.session import Database
 from app.errors import InvalidRequest, NotAuthenticated
 from app.mail.types import AccountId
 from app.services.access.hashing import HashQueue
-from app.services.access.throttle import LoginThrottle, Outcome, Sleep
+from app.services.access.throttle import LoginOutcome, LoginThrottle, Sleep
 
 CACHE_SECONDS = 300.0
 """How long a verified password is accepted without running argon2 again."""
@@ -65,7 +65,7 @@ class Logins:
         email = folded(email)
         async with self.throttle.attempt(email, address) as attempt:
             login = await self._check(email, password, address)
-            attempt.outcome = Outcome.WRONG if login is None else Outcome.RIGHT
+            attempt.outcome = LoginOutcome.WRONG if login is None else LoginOutcome.RIGHT
         if login is None:
             raise wrong_password()
         return login

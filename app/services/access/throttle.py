@@ -37,7 +37,7 @@ ENTRIES_LIMIT = 10_000
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Outcome(Enum):
+class LoginOutcome(Enum):
     """The result of an attempt. NOT_CHECKED: the password was not compared, for example because a server was down."""
 
     RIGHT = "right"
@@ -46,10 +46,10 @@ class Outcome(Enum):
 
 
 @dataclass(slots=True)
-class Attempt:
+class LoginAttempt:
     """An attempt whose turn has come. Set `outcome` after the password was compared."""
 
-    outcome: Outcome = Outcome.NOT_CHECKED
+    outcome: LoginOutcome = LoginOutcome.NOT_CHECKED
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +89,7 @@ class LoginThrottle:
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     @asynccontextmanager
-    async def attempt(self, email: str, address: str) -> AsyncIterator[Attempt]:
+    async def attempt(self, email: str, address: str) -> AsyncIterator[LoginAttempt]:
         """Compare a password within the block and set the attempt's `outcome`.
 
         Raises RateLimited without running the block if too many attempts have failed or wait. A failure is answered
@@ -100,7 +100,7 @@ class LoginThrottle:
             lanes = self._lanes_of(pair, address)
             for lane in lanes:
                 await turns.enter_async_context(self._turn(lane))
-            attempt = Attempt()
+            attempt = LoginAttempt()
             try:
                 yield attempt
             finally:
@@ -138,13 +138,13 @@ class LoginThrottle:
         finally:
             lane.turn.release()
 
-    async def _conclude(self, outcome: Outcome, pair: tuple[str, str], lanes: list[_Lane]) -> None:
-        if outcome is Outcome.RIGHT:
+    async def _conclude(self, outcome: LoginOutcome, pair: tuple[str, str], lanes: list[_Lane]) -> None:
+        if outcome is LoginOutcome.RIGHT:
             self._known[pair] = None
             self._known.move_to_end(pair)
             if len(self._known) > ENTRIES_LIMIT:
                 self._known.popitem(last=False)
-        elif outcome is Outcome.WRONG:
+        elif outcome is LoginOutcome.WRONG:
             now = self._clock()
             highest = max(lane.failures(now) for lane in lanes)
             for lane in lanes:

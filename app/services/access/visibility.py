@@ -28,7 +28,7 @@ _ID_FIELDS = frozenset(
 """Fields of an event's data that are ids or lists of ids."""
 
 
-async def as_seen(reader: MailReader, submissions: Submissions, event: Event, caller: Caller) -> Event | None:
+async def as_seen(reader: MailReader, submissions: SubmissionReader, event: Event, caller: Caller) -> Event | None:
     """Return the event as a caller may see it; None if it may not see it at all.
 
     Without `mail.read` a caller gets only ids and types. A limited token gets the events of its mailboxes and
@@ -71,7 +71,7 @@ async def _within(reader: MailReader, event: Event, visible: Collection[str] | N
     return None if show is None else await show(reader, event, visible)
 
 
-class Submissions(Protocol):
+class SubmissionReader(Protocol):
     """Knows which submissions a caller may see."""
 
     async def is_seen(self, account_id: AccountId, submission_id: str, caller: Caller) -> bool: ...

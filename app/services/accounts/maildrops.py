@@ -8,7 +8,7 @@ from app.db.session import Database
 from app.errors import AccountNotFound, Conflict, MailboxNotFound
 from app.mail.types import AccountId
 from app.mailstore.blobs import SMALL_BYTES
-from app.mailstore.maildrop import DropMessage, Snapshot, snapshot
+from app.mailstore.maildrop import DropMessage, MaildropSnapshot, snapshot
 from app.mailstore.store import MailStore
 
 
@@ -19,7 +19,7 @@ class MaildropInUse(Conflict):
 class Maildrop:
     """One session's view: messages by number, from 1. Nothing is removed before `remove`."""
 
-    def __init__(self, store: MailStore, account_id: AccountId, content: Snapshot) -> None:
+    def __init__(self, store: MailStore, account_id: AccountId, content: MaildropSnapshot) -> None:
         self._store = store
         self._account_id = account_id
         self._content = content

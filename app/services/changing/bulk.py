@@ -19,7 +19,7 @@ from app.services.access.callers import Caller
 from app.services.access.idempotency import Attempt
 from app.services.access.visibility import seen_among
 from app.services.changing.copying import Copying
-from app.services.changing.messages import Change, Messages
+from app.services.changing.messages import MessageChange, Messages
 from app.services.reading.listing import limited_to
 from app.services.reading.naming import MailboxNames
 from app.services.reading.texts import Texts
@@ -80,7 +80,7 @@ class Bulk:
 
         Raises MailboxNotFound, Conflict.
         """
-        return await self.change(account_id, caller, ids, Change(mailbox_id=mailbox_id))
+        return await self.change(account_id, caller, ids, MessageChange(mailbox_id=mailbox_id))
 
     async def copy(
         self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str, attempt: Attempt | None = None
@@ -106,7 +106,9 @@ class Bulk:
                 copying.done[message.id] = result.new_ids[message.id] = await self._id_at(account_id, copied, applied)
         return await self._end(account_id, result)
 
-    async def change(self, account_id: AccountId, caller: Caller, ids: Sequence[str], change: Change) -> BulkResult:
+    async def change(
+        self, account_id: AccountId, caller: Caller, ids: Sequence[str], change: MessageChange
+    ) -> BulkResult:
         """Change flags, then move. Raises MailboxNotFound, Conflict."""
         target = None
         if change.mailbox_id is not None:

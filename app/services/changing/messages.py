@@ -20,7 +20,7 @@ KEYWORDS_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MessageChange:
     """Changes of a message: flags to add and to remove, and a mailbox to move it to."""
 
     add: Flags = frozenset()
@@ -29,7 +29,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangeResult:
     """A message after a change; None if it was deleted. `position` is the end of the account's log then."""
 
     message: Message | None
@@ -56,9 +56,9 @@ class Messages:
         account_id: AccountId,
         caller: Caller,
         message_id: str,
-        change: Change,
+        change: MessageChange,
         versions: Collection[int] | None = None,
-    ) -> Changed:
+    ) -> ChangeResult:
         """Change flags, then move. `versions`: the message must have one of these, else PreconditionFailed.
 
         Raises MessageNotFound, MailboxNotFound, Conflict, MailServerError.
@@ -70,9 +70,9 @@ class Messages:
         position = await self._store(message, change, is_conditional=versions is not None)
         if target is not None and target.id != message.mailbox_id:
             position = await self.confirm(account_id, await self._move(account_id, [message], target))
-        return Changed(await self._reader.messages.message(account_id, message.id), position)
+        return ChangeResult(await self._reader.messages.message(account_id, message.id), position)
 
-    async def _store(self, message: Message, change: Change, *, is_conditional: bool) -> Position:
+    async def _store(self, message: Message, change: MessageChange, *, is_conditional: bool) -> Position:
         if not (change.add or change.remove):
             return (await self._reader.mailboxes.standing(message.account_id)).position
         backend = await self._backends.of(message.account_id)
@@ -92,16 +92,16 @@ class Messages:
         *,
         is_permanent: bool,
         versions: Collection[int] | None = None,
-    ) -> Changed:
+    ) -> ChangeResult:
         """Move to Trash; delete permanently if it is in Trash already, or if `is_permanent`."""
         message = await self._content.message(account_id, caller, message_id)
         check_version(message, versions)
         trash = None if is_permanent else await self.trash(account_id)
         if trash is None or trash.id == message.mailbox_id:
             backend = await self._backends.of(account_id)
-            return Changed(None, await self.confirm(account_id, await backend.expunge([message])))
+            return ChangeResult(None, await self.confirm(account_id, await backend.expunge([message])))
         position = await self.confirm(account_id, await self._move(account_id, [message], trash))
-        return Changed(await self._reader.messages.message(account_id, message.id), position)
+        return ChangeResult(await self._reader.messages.message(account_id, message.id), position)
 
     # ---- shared with bulk changes
 
@@ -143,7 +143,7 @@ class Messages:
         return await backend.move(messages, target)
 
 
-def check_change(change: Change) -> None:
+def check_change(change: MessageChange) -> None:
     """Raises InvalidRequest for a change that contradicts itself or changes nothing."""
     if change.add & change.remove:
         raise InvalidRequest.at("/keywords", "A keyword is both added and removed")

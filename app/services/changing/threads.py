@@ -17,8 +17,8 @@ from app.mailstore.reading.lists import NEWEST_FIRST, Listed
 from app.services.access.callers import Caller
 from app.services.access.visibility import seen_summary
 from app.services.changing.bulk import Bulk, BulkResult, Deletion
-from app.services.changing.messages import Change
-from app.services.reading.listing import Listing, ListPage, Prepared, limited_to
+from app.services.changing.messages import MessageChange
+from app.services.reading.listing import Listing, ListPage, PreparedList, limited_to
 from app.services.reading.texts import Texts
 
 MEMBERS_LIMIT = 500
@@ -32,7 +32,7 @@ _SUMMED_UP = ("mailbox_ids", "keywords")
 
 
 @dataclass(frozen=True, slots=True)
-class Thread:
+class ThreadView:
     """A thread as JSON, and the summaries of its messages, oldest first."""
 
     content: bytes
@@ -51,7 +51,7 @@ class Threads:
         self._texts = texts
         self._bulk = bulk
 
-    async def page(self, prepared: Prepared) -> tuple[ListPage, list[bytes]]:
+    async def page(self, prepared: PreparedList) -> tuple[ListPage, list[bytes]]:
         """Return the threads of a page: those with a message that matches, by the newest such message.
 
         Raises InvalidRequest for an order other than newest first.
@@ -69,7 +69,7 @@ class Threads:
             contents += [thread.content for thread in threads]
         return page, contents
 
-    async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> Thread:
+    async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> ThreadView:
         """Return one thread, also by the id of a thread that was merged into it. Raises ThreadNotFound."""
         resolved = await self._conversations.resolve(account_id, thread_id)
         threads = await self._read(account_id, caller, [resolved])
@@ -77,7 +77,7 @@ class Threads:
             raise ThreadNotFound
         return threads[0]
 
-    async def change(self, account_id: AccountId, caller: Caller, thread_id: str, change: Change) -> BulkResult:
+    async def change(self, account_id: AccountId, caller: Caller, thread_id: str, change: MessageChange) -> BulkResult:
         """Change every message of a thread. Raises ThreadNotFound, MailboxNotFound, Conflict."""
         return await self._bulk.change(account_id, caller, await self._ids(account_id, caller, thread_id), change)
 
@@ -85,7 +85,7 @@ class Threads:
         """Move every message of a thread to Trash, or delete it permanently. Raises ThreadNotFound."""
         return await self._bulk.remove(account_id, caller, await self._ids(account_id, caller, thread_id), how)
 
-    async def _heads(self, prepared: Prepared, tree: f.Filter) -> list[Listed]:
+    async def _heads(self, prepared: PreparedList, tree: f.Filter) -> list[Listed]:
         """Return the newest matching message of each thread: one more than shown, from the page's start."""
         limit, is_before = prepared.order.limit + 1, prepared.place.is_before
         anchor = prepared.place.anchor
@@ -107,7 +107,7 @@ class Threads:
             anchor = listed[0].anchor if is_before else listed[-1].anchor
         return heads[-limit:] if is_before else heads[:limit]
 
-    async def _read(self, account_id: AccountId, caller: Caller, thread_ids: Sequence[ThreadId]) -> list[Thread]:
+    async def _read(self, account_id: AccountId, caller: Caller, thread_ids: Sequence[ThreadId]) -> list[ThreadView]:
         tree = limited_to(f.All(()), caller)
         members = await self._conversations.members(account_id, tree, thread_ids, limit=MEMBERS_LIMIT)
         return [
@@ -123,7 +123,7 @@ class Threads:
         return [member.id for member in members[resolved]]
 
 
-def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) -> Thread:
+def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) -> ThreadView:
     """Build a thread of its messages, oldest first."""
     summaries = [seen_summary(member.summary, caller.mailbox_ids) for member in members]
     messages = [orjson.loads(piece) for piece in summaries]
@@ -145,4 +145,4 @@ def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) ->
         "oldest_received_at": iso(oldest.received_at_ms),
         "newest_received_at": iso(newest.received_at_ms),
     }
-    return Thread(orjson.dumps(content), [shown_summary(piece) for piece in summaries])
+    return ThreadView(orjson.dumps(content), [shown_summary(piece) for piece in summaries])

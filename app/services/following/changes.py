@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.errors import StateExpired
 from app.mail.event_log import Span
 from app.mail.types import AccountId, Position
-from app.mailstore.differences import ChangedMessage, Differences, MailboxNumbers, Page, Tombstone
+from app.mailstore.differences import ChangedMessage, DifferencePage, Differences, MailboxNumbers, Tombstone
 from app.mailstore.log import EventLog
 from app.services.following.events import Events
 from app.services.following.states import StatePosition
@@ -20,7 +20,7 @@ BEGINNING = Position(0, 0)
 
 
 @dataclass(slots=True)
-class Change:
+class ObjectChange:
     """What changed in a message that the caller knew, and its keywords now."""
 
     changed: list[str]
@@ -37,7 +37,7 @@ class Changes:
     """
 
     created: dict[str, bytes] = field(default_factory=dict)
-    updated: dict[str, Change] = field(default_factory=dict)
+    updated: dict[str, ObjectChange] = field(default_factory=dict)
     moved: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     removed: dict[str, str] = field(default_factory=dict)
     mailboxes_created: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ class ChangesSince:
             changes.base_seq = since.base_seq
         return changes
 
-    async def _fill(self, account_id: AccountId, difference: _Difference, page: Page) -> None:
+    async def _fill(self, account_id: AccountId, difference: _Difference, page: DifferencePage) -> None:
         difference.add_tombstones(page.tombstones)
         missing = difference.left.keys() - {message.id for message in page.messages}
         others = await self._differences.messages(account_id, missing)
@@ -180,7 +180,7 @@ class _Difference:
         numbers = {"keywords": message.flags_seq, "other": message.other_seq}
         changed = [name for name, seq in numbers.items() if seq > self._since.base_seq]
         if changed:
-            self.changes.updated[message.id] = Change(changed, message.keywords)
+            self.changes.updated[message.id] = ObjectChange(changed, message.keywords)
 
     def _visible_among(self, mailbox_ids: Iterable[str]) -> list[str]:
         return sorted(

@@ -50,7 +50,7 @@ def seen_by(caller: Caller, wanted: Sight) -> Sight:
 
 
 @dataclass(slots=True, eq=False)
-class Snapshot:
+class CountsSnapshot:
     """The counts of an account from one read. `changed`: since the previous snapshot."""
 
     account_id: AccountId
@@ -65,7 +65,7 @@ class Snapshot:
 class CountsNews:
     """The counts that a follower was not sent yet. `is_whole`: all visible mailboxes, not only those that changed."""
 
-    snapshot: Snapshot
+    snapshot: CountsSnapshot
     sight: Sight
     is_whole: bool
 
@@ -85,7 +85,7 @@ class _CountsCache(Waiter):
     def __init__(self, account_id: AccountId, counts: Counts) -> None:
         super().__init__()
         self.account_id = account_id
-        self.snapshot: Snapshot | None = None
+        self.snapshot: CountsSnapshot | None = None
         self.watches = 0
         self._counts = counts
         self._is_stale = False
@@ -121,7 +121,7 @@ class _CountsCache(Waiter):
         changed = frozenset(id_ for id_, counted in counts.items() if known.get(id_) != counted)
         if before is None or changed or len(known) != len(counts):
             number = 1 if before is None else before.number + 1
-            self.snapshot = Snapshot(self.account_id, number, counts, changed)
+            self.snapshot = CountsSnapshot(self.account_id, number, counts, changed)
             self._counts.news.poke(counts_topic(self.account_id))
 
 

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from app.cluster.bus import DRAIN, Bus, Listener, Waiter, listening
+from app.cluster.bus import DRAIN, Bus, TopicListener, Waiter, listening
 from app.errors import AccountNotFound, StateExpired, Unavailable
 from app.mail.event_log import Batch, Event, Span
 from app.mail.types import AccountId, Mailbox, Position
 from app.mailstore.log import EventLog
 from app.mailstore.reader import MailReader
 from app.services.access.callers import Caller
-from app.services.access.visibility import Submissions, as_seen, seen_mailboxes
+from app.services.access.visibility import SubmissionReader, as_seen, seen_mailboxes
 from app.services.access.watch import Guard
 from app.services.following.counts import counts_topic
 from app.services.following.feed import Feed
@@ -26,7 +26,7 @@ RETRY_SECONDS = 2.0
 _RESTORED = "The database was restored from a backup: call /changes"
 
 
-class Session(Protocol):
+class GuardedSession(Protocol):
     """A session that is open as long as its caller has access."""
 
     def check(self) -> None:
@@ -34,7 +34,7 @@ class Session(Protocol):
         ...
 
 
-S = TypeVar("S", bound=Session)
+S = TypeVar("S", bound=GuardedSession)
 Guarded = Callable[[Waiter], AbstractContextManager[Guard]]
 """Makes the guard of a session that waits with this waiter."""
 
@@ -47,7 +47,7 @@ class Events:
         log: EventLog,
         reader: MailReader,
         bus: Bus,
-        submissions: Submissions,
+        submissions: SubmissionReader,
         draining: asyncio.Event | None = None,
         restored_at_ms: int = 0,
     ) -> None:
@@ -60,9 +60,9 @@ class Events:
         self._draining = draining or asyncio.Event()
         self._feed = Feed(log, bus)
 
-    def listener(self) -> Listener:
+    def listener(self) -> TopicListener:
         """Return the listener that a follower waits with; it listens to accounts by their ids."""
-        return Listener(self._bus)
+        return TopicListener(self._bus)
 
     async def position(self, account_id: AccountId) -> Position:
         """Return the position of the last event. Raises AccountNotFound."""

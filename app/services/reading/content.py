@@ -26,7 +26,7 @@ from app.services.access.links import Target, image_mark, marked
 from app.services.access.visibility import seen_among
 from app.services.reading.cache import RecentBytes
 from app.services.reading.downloads import DecodedPart, HeldPart, PartSizes, Stored
-from app.services.reading.opening import Opened, Opener, held
+from app.services.reading.opening import OpenedMessage, Opener, held
 from app.services.reading.rendering import (
     PLAIN_LOOK,
     Body,
@@ -144,7 +144,7 @@ class Content:
         body = await self._readable(await self._opener.open(message), look, has_pictures=True)
         return json_bytes((body.text, body.html, body.problems))
 
-    async def _readable(self, opened: Opened, look: Look, *, has_pictures: bool) -> Body:
+    async def _readable(self, opened: OpenedMessage, look: Look, *, has_pictures: bool) -> Body:
         """Return the body with its own pictures inside the HTML, up to the limit, or with links to all of them."""
         look = replace(look, image_mark=image_mark())
         if has_pictures:
@@ -152,7 +152,7 @@ class Content:
         urls = cid_urls(attachment_parts(opened.structure), lambda part: marked(Target(part.section)))
         return await self._body(opened, render_body, urls, look)
 
-    async def _pictures(self, opened: Opened) -> Pictures:
+    async def _pictures(self, opened: OpenedMessage) -> Pictures:
         """Return the pictures that the HTML may show: INLINE_LIMIT_BYTES of them inside it, the others as links."""
         parts: list[BodyPart] = []
         room = INLINE_LIMIT_BYTES
@@ -166,7 +166,7 @@ class Content:
         inside = [(part, contents[part.section]) for part in parts if part.section in contents]
         return Pictures(inside, cid_urls(attachments, lambda part: marked(Target(part.section))))
 
-    async def _body(self, opened: Opened, render: Callable[..., Body], pictures: Any, look: Look) -> Body:
+    async def _body(self, opened: OpenedMessage, render: Callable[..., Body], pictures: Any, look: Look) -> Body:
         """Render the body by a function of `rendering`; `shown` is its argument for pictures."""
         wanted = text_parts(opened.structure)
         contents = await self._opener.contents(opened, wanted.parts)
@@ -184,7 +184,7 @@ class Content:
         )
         return Body(body.text, body.html, wanted.problems + missing + body.problems)
 
-    async def _invitation(self, opened: Opened) -> dict[str, Any] | None:
+    async def _invitation(self, opened: OpenedMessage) -> dict[str, Any] | None:
         """Return the invitation of a message as the API shows it."""
         part = calendar_of(opened.outer or opened.structure)
         raw = await self._opener.contents(opened, [part]) if part is not None else {}
@@ -220,7 +220,7 @@ class Content:
                 return await self._decoded(opened, part)
         raise PartNotFound
 
-    async def _decoded(self, opened: Opened, part: BodyPart) -> DecodedPart | HeldPart:
+    async def _decoded(self, opened: OpenedMessage, part: BodyPart) -> DecodedPart | HeldPart:
         content = held(opened, part)
         if content is not None:
             return HeldPart(part, content)

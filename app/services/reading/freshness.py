@@ -23,7 +23,7 @@ from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.mailboxes import IndexStatus
 from app.mirror.account import Mirror
-from app.mirror.arrivals import Arrivals
+from app.mirror.arrivals import MirroredArrivals
 from app.mirror.listing import beginnings, list_changes, renames
 from app.mirror.moves import pass_on
 from app.services.accounts.accounts import SyncState
@@ -178,7 +178,7 @@ class Freshness:
         newest = await backend.newest(mailbox, count, below_uid)
         delta = difference_of_newest(mailbox, newest, known, count, below_uid)
         mirror = Mirror(mailbox.account_id, self._index, self._reader, backend)
-        arrivals = Arrivals(mirror)
+        arrivals = MirroredArrivals(mirror)
         await arrivals.write(delta.arrived)
         if delta.removed:  # they may have moved to a mailbox that was not checked yet
             await arrivals.look_elsewhere(partial(_listed, backend))

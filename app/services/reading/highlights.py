@@ -10,7 +10,7 @@ import orjson
 
 from app.errors import TooComplex
 from app.mail import filter as f
-from app.mail.highlighting import Piece, snippets_of, terms_of
+from app.mail.highlighting import TextPiece, snippets_of, terms_of
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, MessageId
 from app.mailstore.reading.lists import Listed
@@ -25,7 +25,7 @@ class Highlight:
     """A field of a message, and its snippet around the terms."""
 
     field: str
-    pieces: Sequence[Piece]
+    pieces: Sequence[TextPiece]
 
 
 class Highlights:

@@ -71,7 +71,7 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedList:
     """A list that is about to be read, and the state that the caller may be given before that.
 
     `tree` is the filter of the order, limited by the defaults (such as no Trash).
@@ -96,7 +96,7 @@ class Listing:
         self._texts = texts
         self._names = MailboxNames(reader)
 
-    async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> Prepared:
+    async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> PreparedList:
         """Update the index if it may be stale for this list, and return the state of the list before it is read.
 
         Raises MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired if its mailbox was
@@ -113,9 +113,9 @@ class Listing:
             account_id, standing, mailbox_id, count=order.limit + 1, below_uid=below_uid, is_forced=order.is_forced
         )
         tree = order.tree if order.is_anywhere else await self._names.without_trash(account_id, order.tree)
-        return Prepared(account_id, caller, order, tree, place, standing, sync)
+        return PreparedList(account_id, caller, order, tree, place, standing, sync)
 
-    async def page(self, prepared: Prepared) -> ListPage:
+    async def page(self, prepared: PreparedList) -> ListPage:
         """Read the list."""
         order, place, tree = prepared.order, prepared.place, prepared.tree
         if isinstance(tree, f.InMailbox) and order.sort == NEWEST_FIRST and place.anchor is None:
@@ -135,7 +135,7 @@ class Listing:
         page = self.cut(prepared, rows, None if order.count is None else await self._count(prepared, tree))
         return replace(page, indexed=await self._texts.coverage(prepared.account_id, prepared.caller, order.tree))
 
-    async def _count(self, prepared: Prepared, tree: f.Filter) -> int:
+    async def _count(self, prepared: PreparedList, tree: f.Filter) -> int:
         standing = prepared.standing
         if (
             prepared.order.count == "estimate"
@@ -145,7 +145,7 @@ class Listing:
             return standing.total
         return await self._reader.lists.count(prepared.account_id, tree)
 
-    def cut(self, prepared: Prepared, rows: list[Listed], total: int | None) -> ListPage:
+    def cut(self, prepared: PreparedList, rows: list[Listed], total: int | None) -> ListPage:
         """Make a page. One more message than shown was read: its presence means that there are more on that side."""
         limit, place = prepared.order.limit, prepared.place
         has_more = len(rows) > limit
@@ -167,7 +167,7 @@ class Listing:
 
     # ---- cursors
 
-    def _seal(self, prepared: Prepared, place: _Place) -> str:
+    def _seal(self, prepared: PreparedList, place: _Place) -> str:
         anchor = place.anchor
         values = None if anchor is None else [anchor.sort_value, anchor.uid, anchor.id]
         content = [values, place.is_before, prepared.standing.uid_validity, fingerprint_of(prepared.order)]

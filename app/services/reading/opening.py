@@ -25,7 +25,7 @@ NOT_GIVEN = (PartNotFound, ServerRefused, ServerProtocolError)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedMessage:
     """A message with its structure. `local` has part contents if the structure was parsed from the bytes.
 
     `inside`: the content of parts inside other parts, as in winmail.dat; `outer` is the structure without them.
@@ -53,11 +53,11 @@ class Opener:
         """Whether the server returned the message at the last request."""
         return message_id not in self._unread
 
-    async def open(self, message: Message) -> Opened:
+    async def open(self, message: Message) -> OpenedMessage:
         """Open a message with the parts in its containers. If its server does not return it, `problems` says so."""
         detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.structure is not None and _holds_something(detail.structure):
-            return await self._with_enclosed(Opened(message, detail, detail.structure))
+            return await self._with_enclosed(OpenedMessage(message, detail, detail.structure))
         try:
             content = await self._beginning(message)
         except NOT_GIVEN as error:
@@ -67,9 +67,9 @@ class Opener:
         structure, detail = parsed.structure, replace(detail, problems=detail.problems + parsed.problems)
         spans = {part.section: part.span for part in structure.walk() if part.span is not None}
         local = {key: content[span[1] : span[2]] for key, span in spans.items()}
-        return await self._with_enclosed(Opened(message, detail, structure, local))
+        return await self._with_enclosed(OpenedMessage(message, detail, structure, local))
 
-    async def _with_enclosed(self, opened: Opened) -> Opened:
+    async def _with_enclosed(self, opened: OpenedMessage) -> OpenedMessage:
         """Add the parts inside its containers. A container that is too complex stays an attachment."""
         parts = containers(opened.structure)
         if not parts:
@@ -84,7 +84,7 @@ class Opener:
         return opened
 
     async def contents(
-        self, opened: Opened, parts: Sequence[BodyPart], limit: int = TEXT_PART_LIMIT_BYTES
+        self, opened: OpenedMessage, parts: Sequence[BodyPart], limit: int = TEXT_PART_LIMIT_BYTES
     ) -> dict[str, bytes]:
         """Return the encoded bytes of parts: those of usual size in one round trip, and the beginning of larger ones.
 
@@ -105,7 +105,7 @@ class Opener:
                     contents[part.section] = await self._read(backend, opened, part, limit)
         return contents
 
-    async def _read(self, backend: MailBackend, opened: Opened, part: BodyPart, limit: int) -> bytes:
+    async def _read(self, backend: MailBackend, opened: OpenedMessage, part: BodyPart, limit: int) -> bytes:
         if opened.local is not None:
             return opened.local.get(part.section, b"")[:limit]
         pieces = backend.read_part(opened.message, part.section, ByteRange(0, limit))
@@ -116,16 +116,18 @@ class Opener:
         pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
         return b"".join([piece async for piece in pieces])
 
-    def _not_given(self, message: Message, detail: Detail, error: GatewayError) -> Opened:
+    def _not_given(self, message: Message, detail: Detail, error: GatewayError) -> OpenedMessage:
         """Return what the index has of a message that its server does not return, with the reason."""
         if len(self._unread) >= UNREAD_LIMIT:
             self._unread.clear()
         self._unread.add(message.id)
         problem = f"the mail server did not return this message: {error.detail}"
-        return Opened(message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {})
+        return OpenedMessage(
+            message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {}
+        )
 
 
-def held(opened: Opened, part: BodyPart) -> bytes | None:
+def held(opened: OpenedMessage, part: BodyPart) -> bytes | None:
     """Return the decoded content of a part that need not or cannot be read from the server, else None."""
     if part.section in opened.inside:
         return opened.inside[part.section]

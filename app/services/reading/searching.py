@@ -58,7 +58,7 @@ class SearchPage:
         return sum(counted) if counted else None
 
 
-class Directory(Protocol):
+class AccountDirectory(Protocol):
     """Lists the accounts."""
 
     async def visible_ids(self, caller: Caller) -> list[AccountId]: ...
@@ -68,7 +68,7 @@ class Searching:
     """Searches accounts concurrently."""
 
     def __init__(
-        self, accounts: Directory, reader: MailReader, states: States, freshness: Freshness, texts: Texts
+        self, accounts: AccountDirectory, reader: MailReader, states: States, freshness: Freshness, texts: Texts
     ) -> None:
         self._accounts = accounts
         self._reader = reader

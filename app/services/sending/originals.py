@@ -12,7 +12,7 @@ from app.mailstore.reader import MailReader
 from app.mime.compose import MAX_ENCLOSURES, Enclosure, enclosure_of
 from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
-from app.services.reading.opening import Opened, Opener, held
+from app.services.reading.opening import OpenedMessage, Opener, held
 from app.services.reading.rendering import attachment_id, attachment_parts, plain_body, render_body, text_parts
 from app.services.sending.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
 
@@ -70,7 +70,7 @@ class Originals:
         contents = await backend.read_parts(message, [part.section for part in parts]) if parts else {}
         return [await self._decoded(message, part, contents[part.section]) for part in parts]
 
-    async def _read(self, opened: Opened, part: BodyPart) -> Enclosure:
+    async def _read(self, opened: OpenedMessage, part: BodyPart) -> Enclosure:
         message, content = opened.message, held(opened, part)
         if content is not None:
             return enclosure_of(part, content)

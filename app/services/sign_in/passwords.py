@@ -18,7 +18,7 @@ from app.security.vault import Vault
 from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt
 from app.services.access.logins import Login, Logins, folded, wrong_password
-from app.services.access.throttle import Outcome
+from app.services.access.throttle import LoginOutcome
 from app.services.accounts.accounts import Accounts, end_sign_ins
 from app.services.accounts.rows import Servers, sealed_servers
 from app.services.sign_in.sessions import Sessions, SignedIn
@@ -138,7 +138,7 @@ class Passwords:
             raise NoPassword("The account signs in with OAuth, not with a password")
         async with self._logins.throttle.attempt(folded(email), address) as attempt:
             is_right = hmac.compare_digest(stored.encode(), old.encode("utf-8", "surrogatepass"))
-            attempt.outcome = Outcome.RIGHT if is_right else Outcome.WRONG
+            attempt.outcome = LoginOutcome.RIGHT if is_right else LoginOutcome.WRONG
         if not is_right:
             raise wrong_password()
         return Login(account_id, version), servers

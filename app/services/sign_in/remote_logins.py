@@ -18,7 +18,7 @@ from app.mail.backend import Backends
 from app.mail.offers import Auth, Protocol
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.services.access.logins import Login, Logins, folded, wrong_password
-from app.services.access.throttle import Outcome
+from app.services.access.throttle import LoginOutcome
 from app.services.accounts.accounts import AccountChanges, Accounts, NewAccount
 from app.services.accounts.autoconfig import Autoconfig
 from app.services.accounts.rows import Servers
@@ -49,9 +49,9 @@ class RemoteLogins:
         async with self._logins.throttle.attempt(folded(email), address) as attempt:
             try:
                 login = await self._known(email, password) or await self._added(email, password)
-                attempt.outcome = Outcome.RIGHT
+                attempt.outcome = LoginOutcome.RIGHT
             except LoginRefused:
-                attempt.outcome = Outcome.WRONG
+                attempt.outcome = LoginOutcome.WRONG
                 raise wrong_password() from None
         return login
 

@@ -22,7 +22,7 @@ from app.mailstore.content import StoredContent
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
-from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, Outcome, write_notice
+from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, RecipientOutcome, write_notice
 from app.services.sending.submissions import (
     Recipient,
     note_of,
@@ -91,7 +91,7 @@ class Concluding:
         ]
 
     async def _change(
-        self, row: rows.Submission, changes: dict[str, object], outcomes: Sequence[Outcome]
+        self, row: rows.Submission, changes: dict[str, object], outcomes: Sequence[RecipientOutcome]
     ) -> rows.Submission:
         account_id = AccountId(row.account_id)
         committed: list[rows.Submission] = []
@@ -116,7 +116,7 @@ class Concluding:
             (mailbox for mailbox in await self._reader.mailboxes.mailboxes(account_id) if mailbox.path == "INBOX"), None
         )
 
-    async def _notice(self, row: rows.Submission, outcomes: Sequence[Outcome]) -> StoredContent:
+    async def _notice(self, row: rows.Submission, outcomes: Sequence[RecipientOutcome]) -> StoredContent:
         notice = Notice(
             hostname=self._hostname,
             recipient=row.sender,
@@ -138,7 +138,9 @@ class Concluding:
         return beginning.partition(b"\r\n\r\n")[0]
 
 
-def _reports(row: rows.Submission, before: Sequence[Recipient], after: Sequence[Recipient], now: int) -> list[Outcome]:
+def _reports(
+    row: rows.Submission, before: Sequence[Recipient], after: Sequence[Recipient], now: int
+) -> list[RecipientOutcome]:
     """Outcomes to report to the sender by mail.
 
     None for a REST client, which follows events, and none without a sender (RFC 3464 §2: no report of a report).
@@ -153,13 +155,15 @@ def _reports(row: rows.Submission, before: Sequence[Recipient], after: Sequence[
     return outcomes
 
 
-def _lost(recipient: Recipient) -> Outcome:
+def _lost(recipient: Recipient) -> RecipientOutcome:
     if recipient.status == Verdict.UNCERTAIN:
         response = "The message was handed over, but no response came: it may have arrived"
-        return Outcome(recipient.address, Action.FAILED, "4.4.2", response, is_uncertain=True)
-    return Outcome(recipient.address, Action.FAILED, recipient.enhanced_code or "5.0.0", recipient.response)
+        return RecipientOutcome(recipient.address, Action.FAILED, "4.4.2", response, is_uncertain=True)
+    return RecipientOutcome(recipient.address, Action.FAILED, recipient.enhanced_code or "5.0.0", recipient.response)
 
 
-def _delayed(recipient: Recipient) -> Outcome:
+def _delayed(recipient: Recipient) -> RecipientOutcome:
     code = recipient.enhanced_code or ""
-    return Outcome(recipient.address, Action.DELAYED, code if code.startswith("4.") else "4.0.0", recipient.response)
+    return RecipientOutcome(
+        recipient.address, Action.DELAYED, code if code.startswith("4.") else "4.0.0", recipient.response
+    )

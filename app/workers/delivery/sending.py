@@ -21,7 +21,7 @@ Attempted = tuple[rows.Submission, list[RecipientResult]]
 """The current submission, and results that are not recorded yet."""
 
 
-class Sending:
+class SendAttempt:
     """Sends a claimed submission to its open recipients."""
 
     def __init__(self, steps: Steps, store: MailStore, backends: Backends, deliveries: Deliveries) -> None:

@@ -21,7 +21,7 @@ from app.services.sending.deliveries import Deliveries
 from app.workers.delivery.answers import Answers
 from app.workers.delivery.concluding import Concluding
 from app.workers.delivery.places import PLACES, DestinationLimiter, Key
-from app.workers.delivery.sending import Sending
+from app.workers.delivery.sending import SendAttempt
 from app.workers.delivery.sent_copy import SentCopy
 from app.workers.delivery.steps import Steps
 from app.workers.loop import attempt, forever, persist
@@ -57,7 +57,7 @@ class Delivery:
         self._database = database
         self._bus = bus
         self._steps = Steps(database)
-        self._sending = Sending(self._steps, store, backends, deliveries)
+        self._sending = SendAttempt(self._steps, store, backends, deliveries)
         self._filing = SentCopy(database, self._steps, index, reader, store.blobs, backends)
         self._concluding = Concluding(index, reader, store, self._filing, hostname)
         self._answers = Answers(self._steps, self._concluding)

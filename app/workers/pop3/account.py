@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.backends.pop3.backend import Pop3Backend
-from app.backends.pop3.refusals import MaildropInUse
+from app.backends.pop3.refusals import MaildropLocked
 from app.cluster.bus import Waiter, listening
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited, Unavailable
 from app.mail.pop3 import poll_topic
@@ -18,7 +18,7 @@ from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
 from app.telemetry import get_logger
-from app.workers.pop3.poll import Outcome, Pop3Poll
+from app.workers.pop3.poll import PollOutcome, Pop3Poll
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
 
@@ -40,7 +40,7 @@ class PollInterval:
     wait_seconds: float = SHORTEST_SECONDS
     delay_seconds: float = 0.0
 
-    def after(self, outcome: Outcome) -> None:
+    def after(self, outcome: PollOutcome) -> None:
         self.delay_seconds = outcome.login_delay_seconds
         self.wait_seconds = SHORTEST_SECONDS if outcome.arrived else min(LONGEST_SECONDS, self.wait_seconds * GROWTH)
 
@@ -109,7 +109,7 @@ class Pop3Sync:
     async def _throttled(self, error: RateLimited) -> float:
         """Handle RateLimited. A maildrop that another program has locked is reported only after many polls."""
         self._refusals += 1
-        if not isinstance(error, MaildropInUse) or self._refusals >= IN_USE_PATIENCE:
+        if not isinstance(error, MaildropLocked) or self._refusals >= IN_USE_PATIENCE:
             await self._state.lost(error)
         log.info("pop3_held_off", account_id=self._account_id, error=type(error).__name__)
         return max(error.retry_after_seconds, self._interval.delay_seconds)

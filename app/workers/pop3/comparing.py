@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from app.backends.pop3.session import Entry
 from app.mail.pop3 import Keeping, Retention
-from app.mailstore.pop3_ledger import Key, Line, State
+from app.mailstore.pop3_ledger import Key, Line, Pop3State
 
 DAY_MS = 24 * 3600 * 1000
 SUSPECT_COUNT, SUSPECT_SHARE = 10, 0.5
 """When more than both is missing from a list at once, a second list must confirm it."""
-_ON_SERVER = (State.LISTED, State.SEEN, State.STORED, State.KEPT, State.DELETE_PENDING)
+_ON_SERVER = (Pop3State.LISTED, Pop3State.SEEN, Pop3State.STORED, Pop3State.KEPT, Pop3State.DELETE_PENDING)
 
 Listed = Mapping[Key, Entry]
 Lines = Mapping[Key, Line]
@@ -40,8 +40,10 @@ class Comparison:
 
 def compare(listed: Listed, lines: Lines) -> Comparison:
     fresh = tuple(key for key in listed if key not in lines)
-    missing = tuple(line for key, line in lines.items() if key not in listed and line.state is not State.DELETED)
-    back = tuple(lines[key] for key in listed if key in lines and lines[key].state in (State.GONE, State.DELETED))
+    missing = tuple(line for key, line in lines.items() if key not in listed and line.state is not Pop3State.DELETED)
+    back = tuple(
+        lines[key] for key in listed if key in lines and lines[key].state in (Pop3State.GONE, Pop3State.DELETED)
+    )
     return Comparison(fresh, missing, back)
 
 
@@ -52,16 +54,16 @@ def lost_by_id(listed: Listed, lines: Lines) -> list[Line]:
     lost. Messages deleted only in the index are included only when no known id is left, because the server then
     renumbered all messages.
     """
-    states = {State.SEEN, State.STORED, State.GONE}
+    states = {Pop3State.SEEN, Pop3State.STORED, Pop3State.GONE}
     if not any(key in lines for key in listed):
-        states.add(State.KEPT)
+        states.add(Pop3State.KEPT)
     return [line for key, line in lines.items() if key not in listed and line.state in states]
 
 
 def is_suspicious(missing: Collection[Line], lines: Lines) -> bool:
     """Whether so much is missing that the list itself may be wrong."""
     expected = sum(line.state in _ON_SERVER for line in lines.values())
-    unexpected = sum(line.state in _ON_SERVER and line.state is not State.DELETE_PENDING for line in missing)
+    unexpected = sum(line.state in _ON_SERVER and line.state is not Pop3State.DELETE_PENDING for line in missing)
     return unexpected > SUSPECT_COUNT and unexpected > SUSPECT_SHARE * expected
 
 
@@ -84,12 +86,12 @@ def same_messages(missing: Collection[Line], fresh: Mapping[Key, tuple[int, str]
 def removable(listed: Listed, lines: Lines, retention: Retention, now_ms: int) -> list[Line]:
     """Lines to delete on the server by the retention rule: stored, or deleted by the owner; oldest first."""
     on_server = [lines[key] for key in listed if key in lines]
-    candidates = [line for line in on_server if line.state in (State.STORED, State.KEPT)]
+    candidates = [line for line in on_server if line.state in (Pop3State.STORED, Pop3State.KEPT)]
     match retention.keeping:
         case Keeping.KEEP:
             return []
         case Keeping.MIRROR_DELETE:
-            return [line for line in candidates if line.state is State.KEPT]
+            return [line for line in candidates if line.state is Pop3State.KEPT]
         case Keeping.REMOVE_AFTER_DOWNLOAD:
             return candidates
         case Keeping.KEEP_DAYS:

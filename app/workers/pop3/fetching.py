@@ -14,7 +14,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import MailboxId
 from app.mailstore.blobs import BlobWriter
 from app.mailstore.content import StoredContent
-from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, Pop3State
 from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore
 from app.telemetry import get_logger
 from app.workers.pop3.reading import arrival, glimpse, header_hash, header_of
@@ -36,7 +36,7 @@ Notes = Callable[[int], tuple[Note, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMessage:
     """A message to fetch. `line` is None for a message that is not in the ledger."""
 
     key: Key
@@ -46,14 +46,14 @@ class Wanted:
     @property
     def is_unshown(self) -> bool:
         """Whether the message has no row in the index."""
-        return self.line is None or self.line.state is State.LISTED
+        return self.line is None or self.line.state is Pop3State.LISTED
 
 
 @dataclass(slots=True)
 class _Batch:
     """Completely received messages that are stored together."""
 
-    received: list[tuple[Wanted, BlobWriter]] = field(default_factory=list)
+    received: list[tuple[WantedMessage, BlobWriter]] = field(default_factory=list)
     size_bytes: int = 0
     began_at: float = field(default_factory=time.monotonic)
 
@@ -103,13 +103,13 @@ class Fetching:
         self.new: list[Arrived] = []
         """New mail, with UIDs."""
 
-    async def glimpse(self, wanted: Sequence[Wanted]) -> None:
+    async def glimpse(self, wanted: Sequence[WantedMessage]) -> None:
         """Write rows for messages from their headers."""
         by_number = {item.entry.number: item for item in wanted}
         async for entry, header in self._session.headers([item.entry for item in wanted]):
             await self._show(by_number[entry.number], header)
 
-    async def show_unread(self, wanted: Sequence[Wanted], reasons: Mapping[int, str]) -> None:
+    async def show_unread(self, wanted: Sequence[WantedMessage], reasons: Mapping[int, str]) -> None:
         """Write rows for messages that cannot be fetched, with their headers if available. `reasons` is by number."""
         left = {item.entry.number: item for item in wanted}
         entries = [item.entry for item in wanted] if self._session.has_top else []
@@ -118,16 +118,16 @@ class Fetching:
         for number, item in left.items():
             await self._show(item, None, reasons[number])
 
-    async def _show(self, wanted: Wanted, header: bytes | None, reason: str | None = None) -> None:
+    async def _show(self, wanted: WantedMessage, header: bytes | None, reason: str | None = None) -> None:
         """Write the row of a message without content. `reason` states why it cannot be fetched."""
         hashed = None if header is None else header_hash(header)
-        line = Line(wanted.key, wanted.entry.size_bytes, State.SEEN, hashed, changed_at_ms=now_ms())
+        line = Line(wanted.key, wanted.entry.size_bytes, Pop3State.SEEN, hashed, changed_at_ms=now_ms())
         arrived = glimpse(header or b"", wanted.entry.size_bytes, self._inbox, now_ms())
         if reason is not None:
             arrived = replace(arrived, problems=(reason,), unread=reason, preview="")
         await self._write(_Change(arrived=[(line, replace(arrived, is_announced=wanted.line is None))]))
 
-    async def fetch(self, wanted: Sequence[Wanted], too_large: set[Key]) -> bool:
+    async def fetch(self, wanted: Sequence[WantedMessage], too_large: set[Key]) -> bool:
         """Fetch whole messages within the session's time. Return whether that time is over.
 
         Raises TooLarge when a message exceeds the limit, and adds its key to `too_large`; earlier messages are kept.
@@ -146,7 +146,7 @@ class Fetching:
         await self._show_refused(wanted)
         return not self._has_time()
 
-    async def _show_refused(self, wanted: Sequence[Wanted]) -> None:
+    async def _show_refused(self, wanted: Sequence[WantedMessage]) -> None:
         """Write a row for each refused message that has none yet."""
         reasons = {number: f"{REFUSED}: {text}" if text else REFUSED for number, text in self.refused.items()}
         unshown = [item for item in wanted if item.entry.number in reasons and item.is_unshown]
@@ -157,7 +157,7 @@ class Fetching:
     def _has_time(self) -> bool:
         return time.monotonic() < self._until
 
-    async def _receive(self, wanted: Wanted, batch: _Batch, too_large: set[Key]) -> None:
+    async def _receive(self, wanted: WantedMessage, batch: _Batch, too_large: set[Key]) -> None:
         writer = self._store.blobs.writer()
         try:
             await self._session.receive(wanted.entry, writer.write, MESSAGE_LIMIT_BYTES)
@@ -178,14 +178,14 @@ class Fetching:
                 self._add(change, wanted, content)
             await self._write(change)
 
-    def _add(self, change: _Change, wanted: Wanted, content: StoredContent) -> None:
+    def _add(self, change: _Change, wanted: WantedMessage, content: StoredContent) -> None:
         now = now_ms()
-        is_listed = wanted.line is not None and wanted.line.state is State.LISTED
+        is_listed = wanted.line is not None and wanted.line.state is Pop3State.LISTED
         arrived = arrival(content, self._inbox, now, is_announced=not is_listed)
         line = Line(
             wanted.key,
             wanted.entry.size_bytes,
-            State.STORED,
+            Pop3State.STORED,
             header_hash(header_of(content.arrived)),
             content.blob,
             wanted.line.message_id if wanted.line is not None else None,

@@ -19,7 +19,7 @@ from app.mail.events import SyncProgress
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
-from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, Pop3State
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MESSAGE_LIMIT_BYTES
 from app.telemetry import get_logger
@@ -34,7 +34,7 @@ from app.workers.pop3.comparing import (
     removable,
     same_messages,
 )
-from app.workers.pop3.fetching import GLIMPSE_FROM_BYTES, TOO_LARGE, Fetching, Wanted
+from app.workers.pop3.fetching import GLIMPSE_FROM_BYTES, TOO_LARGE, Fetching, WantedMessage
 from app.workers.pop3.patience import Patience
 from app.workers.pop3.reading import header_hash
 
@@ -45,7 +45,7 @@ FORGET_DELETED_MS = 30 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PollOutcome:
     """`arrived` is new mail, with UIDs. `has_more`: the session's time ended, and more is to be fetched.
 
     `asked_at_ms` is the time just before the list was requested: later mail is not in it.
@@ -71,21 +71,21 @@ class Pop3Poll:
         self._too_large: set[Key] = set()
         self._patience = Patience()
 
-    async def run(self) -> Outcome:
+    async def run(self) -> PollOutcome:
         """Run one session. Raises what `Pop3Origin.open` raises, Conflict, AccountNotFound."""
         async with self._backend.session() as session:
             try:
                 outcome = await self._run(session)
             except TooLarge:  # the connection cannot be used any more: the next session skips this message
                 log.warning("pop3_message_too_large", account_id=self._account_id)
-                return Outcome((), True, session.capabilities.login_delay_seconds, 0)
+                return PollOutcome((), True, session.capabilities.login_delay_seconds, 0)
             faults.point("pop3.before_quit")
             with suppress(MailServerError):  # without +OK, the next list shows what was deleted
                 await session.quit()
         faults.point("pop3.quit")
         return outcome
 
-    async def _run(self, session: Pop3Session) -> Outcome:
+    async def _run(self, session: Pop3Session) -> PollOutcome:
         asked_at_ms = now_ms()
         entries = await session.listing()
         names = await self._names(session, entries)
@@ -101,7 +101,7 @@ class Pop3Poll:
             await self._settle(session, listed, lines)
         arrived, has_more = await self._fetch(session, listed, inbox, lost_by_id(listed, lines))
         await self._remove(session, listed)
-        return Outcome(arrived, has_more, session.capabilities.login_delay_seconds, asked_at_ms)
+        return PollOutcome(arrived, has_more, session.capabilities.login_delay_seconds, asked_at_ms)
 
     async def _names(self, session: Pop3Session, entries: Sequence[Entry]) -> dict[int, str]:
         """Name of each message by its number: its UIDL, or the hash of its header if it has none.
@@ -121,7 +121,7 @@ class Pop3Poll:
         """Record the first list. Its messages are not announced by events."""
         count = len(listed)
         now = now_ms()
-        lines = [Line(key, entry.size_bytes, State.LISTED, changed_at_ms=now) for key, entry in listed.items()]
+        lines = [Line(key, entry.size_bytes, Pop3State.LISTED, changed_at_ms=now) for key, entry in listed.items()]
         counted = MailboxCounted(inbox.id, total=count, unread=count, is_complete=None if count else True)
         await self._ledger.write(lines, delta=Delta(mailboxes_counted=(counted,)))
 
@@ -136,9 +136,9 @@ class Pop3Poll:
         put, drop, delta = [], [line.key for line in same.values()], Delta()
         for key, line in [*same.items(), *((line.key, line) for line in comparison.back)]:
             put.append(_back(line, key, listed[key]))
-            delta += _held(line, is_on_server=True) if line.state is State.GONE else Delta()
-        if any(line.state is State.LISTED for line in comparison.missing):  # new ids during an initial sync
-            new = [Line(key, listed[key].size_bytes, State.LISTED) for key in comparison.fresh if key not in same]
+            delta += _held(line, is_on_server=True) if line.state is Pop3State.GONE else Delta()
+        if any(line.state is Pop3State.LISTED for line in comparison.missing):  # new ids during an initial sync
+            new = [Line(key, listed[key].size_bytes, Pop3State.LISTED) for key in comparison.fresh if key not in same]
             put += new
         for line in missing:
             after = self._without(line)
@@ -178,16 +178,16 @@ class Pop3Poll:
     def _without(self, line: Line) -> Line | None:
         """The new line of a message that is missing on the server; None when the line is not needed any more."""
         now = now_ms()
-        if line.state is State.LISTED:
+        if line.state is Pop3State.LISTED:
             return None
-        if line.state in (State.KEPT, State.DELETE_PENDING) or line.is_deleted_here:
-            return replace(line, state=State.DELETED, changed_at_ms=now)
-        if line.state is State.GONE:  # missing in a second list too
-            return replace(line, state=State.DELETED, changed_at_ms=now) if self._backend.rules.is_mirror else line
-        return replace(line, state=State.GONE, changed_at_ms=now)
+        if line.state in (Pop3State.KEPT, Pop3State.DELETE_PENDING) or line.is_deleted_here:
+            return replace(line, state=Pop3State.DELETED, changed_at_ms=now)
+        if line.state is Pop3State.GONE:  # missing in a second list too
+            return replace(line, state=Pop3State.DELETED, changed_at_ms=now) if self._backend.rules.is_mirror else line
+        return replace(line, state=Pop3State.GONE, changed_at_ms=now)
 
     def _loss_of(self, line: Line) -> Delta:
-        if line.state is State.GONE and line.place is not None:
+        if line.state is Pop3State.GONE and line.place is not None:
             return Delta(removed=(Removed(line.place),))
         return _held(line, is_on_server=False)
 
@@ -198,13 +198,15 @@ class Pop3Poll:
     ) -> tuple[Sequence[Arrived], bool]:
         """Fetch messages. Return the new mail, and whether the session's time is over."""
         lines = await self._ledger.rows()
-        awaited = sum(line.state is State.LISTED for line in lines.values())
+        awaited = sum(line.state is Pop3State.LISTED for line in lines.values())
         lost = [line for line in lost if line.key in lines]
         progress = _Progress(inbox, len(listed), awaited)
         fetching = Fetching(session, self._ledger, self._backend.store, inbox.id, lost, progress.notes)
-        if await self._show_large(fetching, [Wanted(key, entry, lines.get(key)) for key, entry in listed.items()]):
+        if await self._show_large(
+            fetching, [WantedMessage(key, entry, lines.get(key)) for key, entry in listed.items()]
+        ):
             lines = await self._ledger.rows()
-        wanted = [Wanted(key, entry, lines.get(key)) for key, entry in listed.items()]
+        wanted = [WantedMessage(key, entry, lines.get(key)) for key, entry in listed.items()]
         chosen = self._in_order(wanted)
         is_over = await fetching.fetch(chosen, self._too_large)
         for item in chosen:
@@ -214,7 +216,7 @@ class Pop3Poll:
             await self._ledger.write(delta=Delta(mailboxes_counted=(counted,), notes=progress.end()))
         return fetching.new, is_over
 
-    async def _show_large(self, fetching: Fetching, wanted: Sequence[Wanted]) -> bool:
+    async def _show_large(self, fetching: Fetching, wanted: Sequence[WantedMessage]) -> bool:
         """Write rows for large new messages, and for messages too large to fetch. Whether there were any."""
         unshown = [item for item in wanted if item.is_unshown]
         huge = [item for item in unshown if self._is_huge(item)]
@@ -224,15 +226,17 @@ class Pop3Poll:
         await fetching.show_unread(huge, dict.fromkeys((item.entry.number for item in huge), TOO_LARGE))
         return bool(large or huge)
 
-    def _is_huge(self, wanted: Wanted) -> bool:
+    def _is_huge(self, wanted: WantedMessage) -> bool:
         return wanted.entry.size_bytes > MESSAGE_LIMIT_BYTES or wanted.key in self._too_large
 
-    def _in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+    def _in_order(self, wanted: Sequence[WantedMessage]) -> list[WantedMessage]:
         """Messages to fetch: new mail first, then older messages, newest first."""
         able = [item for item in wanted if not self._is_huge(item) and self._patience.is_due(item.key)]
         fresh = [item for item in able if item.line is None]
-        seen = [item for item in able if item.line and item.line.state is State.SEEN and not item.line.is_deleted_here]
-        listed = [item for item in able if item.line and item.line.state is State.LISTED]
+        seen = [
+            item for item in able if item.line and item.line.state is Pop3State.SEEN and not item.line.is_deleted_here
+        ]
+        listed = [item for item in able if item.line and item.line.state is Pop3State.LISTED]
         return [*fresh, *seen, *reversed(listed)]
 
     # ---- deleting on the server
@@ -241,20 +245,20 @@ class Pop3Poll:
         lines = await self._ledger.rows()
         now = now_ms()
         deleted_here = [
-            replace(line, state=State.KEPT, changed_at_ms=now)
+            replace(line, state=Pop3State.KEPT, changed_at_ms=now)
             for line in lines.values()
-            if line.state in (State.SEEN, State.STORED) and line.is_deleted_here
+            if line.state in (Pop3State.SEEN, Pop3State.STORED) and line.is_deleted_here
         ]
         lines |= {line.key: line for line in deleted_here}
         doomed = [
             line for line in removable(listed, lines, self._backend.rules.retention, now) if await self._is_safe(line)
         ]
-        pending = [replace(line, state=State.DELETE_PENDING, changed_at_ms=now) for line in doomed]
+        pending = [replace(line, state=Pop3State.DELETE_PENDING, changed_at_ms=now) for line in doomed]
         if deleted_here or pending:
             await self._ledger.write([*(item for item in deleted_here if item not in doomed), *pending])
         faults.point("pop3.pending")
         unfinished = [
-            listed[key] for key, line in lines.items() if key in listed and line.state is State.DELETE_PENDING
+            listed[key] for key, line in lines.items() if key in listed and line.state is Pop3State.DELETE_PENDING
         ]
         doomed_entries = [*unfinished, *(listed[line.key] for line in pending)]
         if doomed_entries:
@@ -263,7 +267,7 @@ class Pop3Poll:
 
     async def _is_safe(self, line: Line) -> bool:
         """Whether the server's copy is no longer needed: ours is intact on disk, or the owner deleted it."""
-        if line.state is State.KEPT:
+        if line.state is Pop3State.KEPT:
             return True
         is_intact = line.content_hash is not None and await self._backend.store.blobs.is_intact(line.content_hash)
         if not is_intact:
@@ -294,10 +298,10 @@ class _Progress:
 def _back(line: Line, key: Key, entry: Entry) -> Line:
     """The new line of a message that is on the server again, or that has another id now."""
     state = line.state
-    if state is State.GONE:
-        state = State.STORED if line.content_hash else State.SEEN
-    elif state is State.DELETED:
-        state = State.DELETE_PENDING
+    if state is Pop3State.GONE:
+        state = Pop3State.STORED if line.content_hash else Pop3State.SEEN
+    elif state is Pop3State.DELETED:
+        state = Pop3State.DELETE_PENDING
     return replace(line, key=key, size_bytes=entry.size_bytes, state=state, changed_at_ms=now_ms())
 
 
@@ -306,4 +310,4 @@ def _held(line: Line, *, is_on_server: bool) -> Delta:
 
 
 def _is_forgotten(line: Line) -> bool:
-    return line.state is State.DELETED and line.changed_at_ms < now_ms() - FORGET_DELETED_MS
+    return line.state is Pop3State.DELETED and line.changed_at_ms < now_ms() - FORGET_DELETED_MS

@@ -27,7 +27,7 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
-from app.mirror.arrivals import Arrivals, ListedMailboxes
+from app.mirror.arrivals import ListedMailboxes, MirroredArrivals
 from app.mirror.aside import FILL, MAILBOX_FAULTS, NUMBERS, RECONCILE
 from app.mirror.listing import (
     beginnings,
@@ -43,7 +43,7 @@ from app.workers.limiters import Limiters
 from app.workers.loop import until_one_ends
 from app.workers.sync.filling import Progress, fill
 from app.workers.sync.flag_polling import FlagPolling
-from app.workers.sync.listening import Listener
+from app.workers.sync.listening import WatchListener
 from app.workers.sync.previews import Previews
 from app.workers.sync.quotas import QuotaReporter
 from app.workers.sync.refresh import Refresher
@@ -64,7 +64,7 @@ UNLISTED_LIMIT = 3
 """After this many lists without it a mailbox counts as deleted, even if it can be opened."""
 
 
-class AccountSync:
+class SyncedAccount:
     """Syncs one account under the lease `epoch`, until cancelled or until it cannot continue."""
 
     def __init__(
@@ -85,10 +85,12 @@ class AccountSync:
         self._previews = Previews(self._mirror, texts)
         self._reports = ReportReader(self._mirror)
         self._rereader = Rereader(self._mirror, self._want)
-        self._arrivals = Arrivals(self._mirror, self._want)
+        self._arrivals = MirroredArrivals(self._mirror, self._want)
         self._refresher = Refresher(self._mirror, self._arrivals, self._list_and_write)
         self._quotas = QuotaReporter(self._mirror)
-        self._listener = Listener(self._mirror, self._arrivals, self._refresher, self._catch_up, self._note_contact)
+        self._listener = WatchListener(
+            self._mirror, self._arrivals, self._refresher, self._catch_up, self._note_contact
+        )
         self._flag_polling = FlagPolling()
         self._has_work = asyncio.Event()
         self._unlisted: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from app.mail.delta import Arrived, Delta, Note, Placed
 from app.mail.events import SyncProgress
 from app.mail.types import Mailbox
 from app.mirror.account import FACTS_AT_ONCE, Mirror
-from app.mirror.arrivals import Arrivals, told_from
+from app.mirror.arrivals import MirroredArrivals, told_from
 from app.mirror.changes import Batch, fetch_named, unknown_uids
 from app.workers.sync.refresh import Refresher
 
@@ -33,7 +33,9 @@ class Progress:
         return (Note(SyncProgress(mailbox.id, indexed, total, is_complete), mailbox.id),)
 
 
-async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:
+async def fill(
+    mirror: Mirror, arrivals: MirroredArrivals, refresher: Refresher, mailbox: Mailbox, progress: Progress
+) -> bool:
     """Fetch messages that the index lacks and mark the mailbox complete; False if it was recreated meanwhile."""
     missing = await unknown_uids(mirror, mailbox)  # `complete` finds all other changes
     total, indexed = len(missing), 0

@@ -9,7 +9,7 @@ from app.errors import RateLimited
 from app.mail.backend import OriginMailbox, Signal, Watch
 from app.mail.types import Mailbox, Role
 from app.mirror.account import Mirror
-from app.mirror.arrivals import Arrivals
+from app.mirror.arrivals import MirroredArrivals
 from app.mirror.aside import MAILBOX_FAULTS, RECONCILE
 from app.mirror.listing import is_news
 from app.telemetry import get_logger
@@ -20,7 +20,7 @@ from app.workers.sync.refresh import Refresher
 log = get_logger(__name__)
 
 
-class Listener:
+class WatchListener:
     """`receive` and `act` run forever, concurrently. They raise MailServerError.
 
     `catch_up` compares all mailboxes, for a signal without names; `on_read` is called after each signal with names.
@@ -29,7 +29,7 @@ class Listener:
     def __init__(
         self,
         mirror: Mirror,
-        arrivals: Arrivals,
+        arrivals: MirroredArrivals,
         refresher: Refresher,
         catch_up: Callable[[], Awaitable[None]],
         on_read: Callable[[], None],

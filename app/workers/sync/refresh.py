@@ -10,9 +10,9 @@ from app.mail.backend import OriginMailbox
 from app.mail.delta import Arrived, Delta, Location, Note, Removed
 from app.mail.types import Mailbox, Message
 from app.mirror.account import FACTS_AT_ONCE, Mirror
-from app.mirror.arrivals import Arrivals, Ask, ListedMailboxes
+from app.mirror.arrivals import Ask, ListedMailboxes, MirroredArrivals
 from app.mirror.aside import SETTLE
-from app.mirror.changes import ServerChanges, changes_of, counted, fetch_named, fetch_span, whole_difference
+from app.mirror.changes import ServerDifference, changes_of, counted, fetch_named, fetch_span, whole_difference
 from app.mirror.listing import differs
 from app.mirror.moves import pass_on
 from app.telemetry import get_logger
@@ -28,13 +28,13 @@ class _Comparison:
     """The changes of one mailbox that are to be written."""
 
     mailbox: Mailbox
-    changes: ServerChanges
+    changes: ServerDifference
 
 
 class Refresher:
     """Call every method with the mirror's lock held. `ask` lists all mailboxes and writes new ones to the index."""
 
-    def __init__(self, mirror: Mirror, arrivals: Arrivals, ask: Ask) -> None:
+    def __init__(self, mirror: Mirror, arrivals: MirroredArrivals, ask: Ask) -> None:
         self._mirror = mirror
         self._arrivals = arrivals
         self._aside = arrivals.aside

@@ -137,9 +137,7 @@ async def test_without_verification_an_account_is_kept_at_once(gateway: Gateway)
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"])
 @pytest.mark.parametrize("verify", ["true", "false"])
-async def test_check_09_a_host_inside_gets_one_answer_before_any_connection(
-    gateway: Gateway, host: str, verify: str
-) -> None:
+async def test_a_host_inside_gets_one_answer_before_any_connection(gateway: Gateway, host: str, verify: str) -> None:
     order = {**REMOTE, "smtp": {**REMOTE["smtp"], "host": host}}  # type: ignore[dict-item]
 
     refused = await gateway.admin.post("/v1/accounts", params={"verify": verify}, json=order)

@@ -181,7 +181,7 @@ async def test_a_range_of_another_representation_is_the_whole(mail: Mail) -> Non
 
 
 async def test_downloads_of_ten_thousand_ranges_take_no_longer(mail: Mail) -> None:
-    """Check 25 of the promises: many ranges at once are answered by the whole."""
+    """Many ranges at once are answered by the whole."""
     content = note("one")
     path = f"/v1/me/messages/{await mail.add(content)}/raw"
     ranges = "bytes=" + ",".join(f"{number}-{number}" for number in range(10_000))
@@ -343,7 +343,6 @@ async def test_a_large_attachment_streams_in_flat_memory(mail: Mail) -> None:
     ],
 )
 async def test_downloads_have_harmless_names(mail: Mail, filename: str, shown: str) -> None:
-    """Check 25 of the promises."""
     id_ = await mail.add(_with_attachment(b"x", filename))
 
     answer = await _download(mail, await _attachment_path(mail, id_))
@@ -353,7 +352,6 @@ async def test_downloads_have_harmless_names(mail: Mail, filename: str, shown: s
 
 
 async def test_downloads_of_html_are_never_shown_inline(mail: Mail) -> None:
-    """Check 25 of the promises."""
     id_ = await mail.add(_with_attachment(b"<script>alert(1)</script>", "a.html", "text/html"))
 
     for path in (await _attachment_path(mail, id_), f"/v1/me/messages/{id_}/parts/2"):
@@ -454,7 +452,7 @@ async def test_a_part_that_the_mail_server_does_not_give_is_left_out_and_said_to
 
 
 async def test_a_body_of_text_is_escaped_as_html(mail: Mail) -> None:
-    """Check 8 of the promises: text as HTML is text."""
+    """Text as HTML is text."""
     id_ = await mail.add(note("one", "<script>alert(1)</script>"))
 
     assert "&lt;script&gt;" in (await _download(mail, f"/v1/me/messages/{id_}/body")).text

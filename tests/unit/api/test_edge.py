@@ -198,7 +198,7 @@ async def test_a_right_that_is_missing_is_told_before_a_parameter_is(gateway: Ga
     assert (await reader.get("/v1/accounts/acc_x/changes?sinse=x")).status_code == 404
 
 
-async def test_check_11_a_cursor_of_another_list_is_refused(gateway: Gateway) -> None:
+async def test_a_cursor_of_another_list_is_refused(gateway: Gateway) -> None:
     for name in ("a", "b", "c"):
         await gateway.harness.add_account(f"{name}@demo.test")
     cursor = (await gateway.admin.get("/v1/accounts", params={"limit": 1})).json()["next_cursor"]
@@ -243,7 +243,7 @@ async def test_a_preflight_is_answered_for_origins_of_the_install_and_of_tokens(
     assert "access-control-allow-origin" not in refused.headers
 
 
-async def test_check_10_a_token_works_from_its_own_pages_alone(gateway: Gateway) -> None:
+async def test_a_token_works_from_its_own_pages_alone(gateway: Gateway) -> None:
     ann = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(ann, origins=(PAGE,)))
 
@@ -258,7 +258,7 @@ async def test_check_10_a_token_works_from_its_own_pages_alone(gateway: Gateway)
     assert (await client.get("/v1/me")).status_code == 200
 
 
-async def test_check_10_a_token_in_the_url_is_no_token(gateway: Gateway) -> None:
+async def test_a_token_in_the_url_is_no_token(gateway: Gateway) -> None:
     secret = await gateway.token(await gateway.harness.add_account("ann@demo.test"))
 
     for name in ("token", "access_token", "authorization", "ticket"):

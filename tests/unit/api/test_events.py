@@ -133,7 +133,7 @@ async def test_a_mailbox_that_cannot_be_answered_is_named_and_the_others_go_on(m
     assert (after.status_code, after.json()["created"]) == (200, [])
 
 
-async def test_check_11_a_mailbox_out_of_a_tokens_sight_is_not_named_as_unanswerable(mail: Mail) -> None:
+async def test_a_mailbox_out_of_a_tokens_sight_is_not_named_as_unanswerable(mail: Mail) -> None:
     state = (await mail.get())["state"]
     archive = await _reset(mail, "Archive")
 

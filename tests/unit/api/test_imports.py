@@ -175,7 +175,6 @@ async def test_to_import_needs_the_right_to_change(gateway: Gateway, mail: Mail)
 
 
 async def test_idor_a_token_for_some_mailboxes_quotes_and_encloses_no_message_of_another(mail: Mail) -> None:
-    """Check 11 of the promises."""
     attached = multipart(
         b"\r\nsecret", b"Content-Disposition: attachment; filename=a.txt\r\n\r\nsecret", subject="hidden"
     )

@@ -1,4 +1,4 @@
-"""Check 11: what belongs to another account looks like what does not exist, on every route."""
+"""What belongs to another account looks like what does not exist, on every route."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def _call(gateway: Gateway, token: str, method: str, route: APIRoute, know
 
 
 @pytest.mark.parametrize("case", ROUTES, ids=_name)
-async def test_check_11_another_account_looks_like_none(gateway: Gateway, case: tuple[str, APIRoute]) -> None:
+async def test_another_account_looks_like_none(gateway: Gateway, case: tuple[str, APIRoute]) -> None:
     method, route = case
     ann, _, _ = await _account(gateway, "ann")
     bob, inbox, message_id = await _account(gateway, "bob")
@@ -100,9 +100,7 @@ OWN_ROUTES = [case for case in ROUTES if re.search(r"\{(mailbox_id|message_id|su
 
 
 @pytest.mark.parametrize("case", OWN_ROUTES, ids=_name)
-async def test_check_11_another_account_s_ids_look_unknown_below_one_s_own(
-    gateway: Gateway, case: tuple[str, APIRoute]
-) -> None:
+async def test_another_account_s_ids_look_unknown_below_one_s_own(gateway: Gateway, case: tuple[str, APIRoute]) -> None:
     method, route = case
     ann, own_inbox, _ = await _account(gateway, "ann")
     bob, inbox, message_id = await _account(gateway, "bob")
@@ -124,7 +122,7 @@ async def test_check_11_another_account_s_ids_look_unknown_below_one_s_own(
     assert foreign[0] == 404
 
 
-async def test_check_11_bulk_calls_and_searches_reach_nothing_of_another_account(gateway: Gateway) -> None:
+async def test_bulk_calls_and_searches_reach_nothing_of_another_account(gateway: Gateway) -> None:
     ann, own_inbox, own_id = await _account(gateway, "ann")
     bob, inbox, message_id = await _account(gateway, "bob")
     client = gateway.client(await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES)))
@@ -146,7 +144,7 @@ async def test_check_11_bulk_calls_and_searches_reach_nothing_of_another_account
     assert (await gateway.harness.reader.messages.message(bob, message_id)).flags == frozenset()
 
 
-async def test_check_11_states_and_cursors_work_for_their_account_alone(gateway: Gateway) -> None:
+async def test_states_and_cursors_work_for_their_account_alone(gateway: Gateway) -> None:
     ann, _, _ = await _account(gateway, "ann")
     bob, _, _ = await _account(gateway, "bob")
     client = gateway.client(await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES)))

@@ -413,7 +413,7 @@ async def test_a_change_that_makes_no_sense_points_at_its_fault(mail: Mail, body
 
 
 async def test_idor_messages_of_another_account_look_like_unknown_ones(gateway: Gateway, mail: Mail) -> None:
-    """Check 11 of the promises: with warm caches, by every route below a message."""
+    """With warm caches, by every route below a message."""
     mine = await mail.add(note("mine"))
     other = await open_mail(gateway, "other@demo.test")
     await mail.get(f"/{mine}", view="full")

@@ -112,7 +112,7 @@ async def test_apps_come_page_by_page(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("member", ["authorization_url", "token_url", "revocation_url"])
 @pytest.mark.parametrize("host", INSIDE)
-async def test_check_09_an_authorization_server_inside_is_refused(gateway: Gateway, member: str, host: str) -> None:
+async def test_an_authorization_server_inside_is_refused(gateway: Gateway, member: str, host: str) -> None:
     refused = await gateway.admin.post("/v1/oauth-apps", json=CUSTOM | {member: f"https://{host}/x"})
 
     assert refused.status_code == 422
@@ -120,7 +120,7 @@ async def test_check_09_an_authorization_server_inside_is_refused(gateway: Gatew
     assert refused.json()["errors"][0]["pointer"] == f"/{member}"
 
 
-async def test_check_09_a_change_leads_inside_no_more_than_a_new_app(gateway: Gateway) -> None:
+async def test_a_change_leads_inside_no_more_than_a_new_app(gateway: Gateway) -> None:
     app = await made(gateway, CUSTOM)
 
     order = {"token_url": "https://10.0.0.1/token", "client_secret": "other"}

@@ -109,7 +109,7 @@ async def test_a_login_with_a_line_end_is_refused_at_its_place(gateway: Gateway,
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "2130706433"])
-async def test_check_09_a_pop3_host_inside_is_refused_before_any_connection(gateway: Gateway, host: str) -> None:
+async def test_a_pop3_host_inside_is_refused_before_any_connection(gateway: Gateway, host: str) -> None:
     refused = await gateway.admin.post(
         "/v1/accounts", params={"verify": "false"}, json={**ORDER, "pop3": {**POP3, "host": host}}
     )

@@ -84,9 +84,7 @@ async def test_a_password_that_was_changed_at_the_server_is_kept(
     assert {one.password for one in servers.logins.values()} == {"new"}
 
 
-async def test_check_16_guessing_passwords_stops_being_passed_on(
-    gateway: Gateway, mail_servers: dict[str, Any]
-) -> None:
+async def test_guessing_passwords_stops_being_passed_on(gateway: Gateway, mail_servers: dict[str, Any]) -> None:
     for _ in range(25):
         refused = await sign_in(gateway, "wrong")
 

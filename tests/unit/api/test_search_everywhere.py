@@ -109,7 +109,7 @@ async def test_a_search_sees_no_account_and_no_mailbox_that_the_token_does_not(
     assert (await search(gateway, sender, 403))["code"] == "not_permitted"
 
 
-async def test_check_11_what_the_index_covers_is_not_told_to_one_who_sees_only_some_mailboxes(
+async def test_what_the_index_covers_is_not_told_to_one_who_sees_only_some_mailboxes(
     gateway: Gateway, mails: list[Mail]
 ) -> None:
     await fill(gateway)

@@ -27,7 +27,7 @@ async def test_a_user_signs_in_with_the_mailbox_password(gateway: Gateway) -> No
     assert session["expires_in"] == 900
 
 
-async def test_check_17_an_unknown_user_and_a_wrong_password_look_alike(gateway: Gateway) -> None:
+async def test_an_unknown_user_and_a_wrong_password_look_alike(gateway: Gateway) -> None:
     await gateway.harness.add_account("ann@demo.test", "right")
 
     answers = [
@@ -106,7 +106,7 @@ async def test_a_sign_in_that_is_repeated_with_its_key_is_one_session(gateway: G
     assert again.headers["Idempotency-Replayed"] == "true"
 
 
-async def test_check_16_a_key_opens_no_session_without_the_password(gateway: Gateway) -> None:
+async def test_a_key_opens_no_session_without_the_password(gateway: Gateway) -> None:
     await gateway.harness.add_account("ann@demo.test", "right")
     anyone = gateway.client(None)
     await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "right"}, headers=KEY)
@@ -139,7 +139,7 @@ async def test_a_refused_refresh_is_not_kept(gateway: Gateway) -> None:
     assert "Idempotency-Replayed" not in answers[1].headers
 
 
-async def test_check_19_neither_kept_answers_nor_what_tells_payloads_apart_betray_a_secret(gateway: Gateway) -> None:
+async def test_neither_kept_answers_nor_what_tells_payloads_apart_betray_a_secret(gateway: Gateway) -> None:
     await gateway.harness.add_account("ann@demo.test", "right")
     body = orjson.dumps({"email": "ann@demo.test", "password": "right"})
     headers = {**KEY, "Content-Type": "application/json"}

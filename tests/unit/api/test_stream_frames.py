@@ -11,7 +11,7 @@ from app.api.schemas.base import RequestModel
 from app.api.schemas.stream import CLIENT_FRAME, ErrorFrame, SubscribeFrame
 from app.api.schemas.stream_examples import FRAME_EXAMPLES
 from app.api.stream.calls import _sender_of
-from app.api.stream.refusals import Names, check_names
+from app.api.stream.refusals import FrameNames, check_names
 from app.api.stream.session import error_frame
 from app.cause import Cause, caused_by
 from app.errors import GatewayError, InvalidRequest, MailboxNotFound, StateExpired
@@ -23,7 +23,7 @@ OTHERS = [InvalidRequest.at("/accounts/0", "There is no such account"), MailboxN
 @pytest.mark.parametrize("error", [EXPIRED, *OTHERS], ids=lambda error: error.code)
 def test_an_error_frame_holds_the_problem_that_http_answers(error: GatewayError) -> None:
     with caused_by(Cause("req_1")):
-        frame = orjson.loads(error_frame(error, Names("s1")))
+        frame = orjson.loads(error_frame(error, FrameNames("s1")))
         assert frame["problem"]["request_id"] == "req_1"
         assert frame == {"type": "error", "problem": problem_of(error), "sub_id": "s1", "id": None}
     assert ErrorFrame.model_validate(frame).model_dump(exclude_unset=True) == frame  # as it is described

@@ -182,7 +182,7 @@ async def test_a_thread_goes_to_trash_and_then_for_good(mail: Mail) -> None:
     assert (gone.status_code, gone.json()["code"]) == (404, "thread_not_found")
 
 
-async def test_check_11_a_token_sees_and_changes_of_a_thread_what_is_in_its_mailboxes(mail: Mail) -> None:
+async def test_a_token_sees_and_changes_of_a_thread_what_is_in_its_mailboxes(mail: Mail) -> None:
     seen, hidden = await conversation(mail, "one", "INBOX", "Archive", at=1)
     (secret,) = await conversation(mail, "secret", "Archive", at=5)
     thread, other = [(await mail.get(f"/{id_}"))["thread_id"] for id_ in (seen, secret)]
@@ -202,7 +202,7 @@ async def test_check_11_a_token_sees_and_changes_of_a_thread_what_is_in_its_mail
     assert [(await call).status_code for call in calls] == [404, 404, 404]
 
 
-async def test_check_11_a_token_is_told_of_threads_in_its_mailboxes_alone(mail: Mail) -> None:
+async def test_a_token_is_told_of_threads_in_its_mailboxes_alone(mail: Mail) -> None:
     await conversation(mail, "one", "INBOX", "INBOX", at=1)
     await conversation(mail, "secret", "Archive", "Archive", at=5)
     inbox = await mail.mailbox_id()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app.backends.pop3.refusals import MaildropInUse, error_of
+from app.backends.pop3.refusals import MaildropLocked, error_of
 from app.wire.pop3_client import ReplyReader, parse_capabilities, parse_sizes, parse_status, parse_uidls
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "pop3"
@@ -83,4 +83,4 @@ def test_what_servers_demand_is_heard() -> None:
 
 @pytest.mark.parametrize("name", ["qpopper-in-use.pop3", "uw-ipop3d-in-use.pop3"])
 def test_a_lock_is_known_with_a_code_and_without(name: str) -> None:
-    assert isinstance(error_of(parse_status((CORPUS / name).read_bytes())), MaildropInUse)
+    assert isinstance(error_of(parse_status((CORPUS / name).read_bytes())), MaildropLocked)

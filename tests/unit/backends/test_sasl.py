@@ -5,9 +5,9 @@ import base64
 import pytest
 from app.backends.sasl import (
     Credential,
-    Login,
     OAuthBearer,
     Plain,
+    SaslLogin,
     ScramSha256,
     XOAuth2,
     choose,
@@ -76,7 +76,7 @@ def test_each_mechanism_says_what_it_must() -> None:
 
 
 def test_login_answers_two_questions_and_no_third() -> None:
-    mechanism = Login(USER)
+    mechanism = SaslLogin(USER)
 
     assert mechanism.initial() is None
     assert [mechanism.respond(b"Username:"), mechanism.respond(b"Password:")] == [b"user", b"pencil"]

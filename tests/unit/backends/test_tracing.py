@@ -13,7 +13,7 @@ from app.wire.imap.encode import Command
 from app.wire.imap.framing import ClientFramer, Response
 from app.wire.imap.search import TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
-from app.wire.pop3_client import Status
+from app.wire.pop3_client import Pop3Status
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,11 +55,11 @@ def received(data: bytes) -> list[str]:
         (commands.search(TextMatch(TextField.BODY, CANARY)), "A1 UID SEARCH …"),
     ],
 )
-def test_check_20_commands_are_shown_without_logins_and_searched_words(command: Command, text: str) -> None:
+def test_commands_are_shown_without_logins_and_searched_words(command: Command, text: str) -> None:
     assert sent(command) == text
 
 
-def test_check_20_answers_are_shown_without_texts_of_messages() -> None:
+def test_answers_are_shown_without_texts_of_messages() -> None:
     secret = CANARY.encode()
     envelope = b'ENVELOPE ("date" "%b" (("%b" NIL "a" "b")) NIL NIL NIL NIL NIL NIL "<1@x>")' % (secret, secret)
     lines = received(
@@ -73,13 +73,13 @@ def test_check_20_answers_are_shown_without_texts_of_messages() -> None:
     assert lines[2:] == ["* SEARCH 1 2", '* LIST () "/" "Work"', 'A1 NO cannot find "…" here', "+"]
 
 
-def test_check_20_no_line_that_is_cut_short_shows_a_string() -> None:
+def test_no_line_that_is_cut_short_shows_a_string() -> None:
     long = b'* 1 FETCH (ENVELOPE ("' + b"x" * 1_990 + CANARY.encode() * 100 + b'"))\r\n'
 
     assert received(long) == ['* 1 FETCH (ENVELOPE ("…"']
 
 
-def test_check_20_what_follows_a_login_command_is_login_data() -> None:
+def test_what_follows_a_login_command_is_login_data() -> None:
     traces, recorder = recording()
     tracing.imap_line_sent(recorder, base64.b64encode(CANARY.encode()))
     tracing.imap_line_sent(recorder, b"DONE")
@@ -91,8 +91,8 @@ def test_check_20_what_follows_a_login_command_is_login_data() -> None:
     tracing.pop3_sent(recorder, f"USER ann\r\nPASS {CANARY}\r\n".encode())
     tracing.pop3_sent(recorder, f"AUTH PLAIN {CANARY}\r\n".encode())
     tracing.pop3_sent(recorder, f"{CANARY}\r\nRETR 1\r\n".encode())
-    tracing.pop3_received(recorder, Status(False, "no", "IN-USE"))
-    tracing.pop3_received(recorder, Status(False, CANARY, is_challenge=True))
+    tracing.pop3_received(recorder, Pop3Status(False, "no", "IN-USE"))
+    tracing.pop3_received(recorder, Pop3Status(False, CANARY, is_challenge=True))
 
     assert shown(traces) == [
         "(login data)", "DONE", "AUTH PLAIN …", "(login data)", "MAIL FROM:<a@x.test>", "334", "235 in", "USER ann",
@@ -100,7 +100,7 @@ def test_check_20_what_follows_a_login_command_is_login_data() -> None:
     ]  # fmt: skip
 
 
-def test_check_20_a_server_that_repeats_the_password_shows_it_to_no_one() -> None:
+def test_a_server_that_repeats_the_password_shows_it_to_no_one() -> None:
     traces, recorder = recording()
     tracing.hide(recorder, Credential("ann", CANARY))
     plain = base64.b64encode(f"\0ann\0{CANARY}".encode()).decode()
@@ -115,11 +115,11 @@ def test_nothing_is_done_for_an_account_that_is_not_recorded() -> None:
 
     tracing.imap_line_sent(recorder, b"x")
     tracing.imap_line_sent(None, b"x")
-    tracing.pop3_received(recorder, Status(True))
+    tracing.pop3_received(recorder, Pop3Status(True))
 
 
 @given(before=st.text('"\\ (ab', max_size=30), after=st.text('"\\ )ab', max_size=30))
-def test_check_20_no_string_of_a_message_is_shown_however_it_is_quoted(before: str, after: str) -> None:
+def test_no_string_of_a_message_is_shown_however_it_is_quoted(before: str, after: str) -> None:
     quoted = '"' + (before + CANARY + after).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     assert not any(CANARY in line for line in received(f"* 1 FETCH (ENVELOPE (NIL {quoted}))\r\n".encode()))

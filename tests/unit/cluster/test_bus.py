@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.cluster.bus import WAKE_AT_ONCE, Listener, LocalBus, Waiter, listening
+from app.cluster.bus import WAKE_AT_ONCE, LocalBus, TopicListener, Waiter, listening
 
 
 async def test_many_waiters_are_woken_in_several_turns_of_the_event_loop() -> None:
@@ -69,7 +69,7 @@ async def test_nothing_is_remembered_of_an_account_that_nobody_follows() -> None
 
 async def test_a_listener_hears_the_topics_of_its_newest_list_alone() -> None:
     bus = LocalBus()
-    listener = Listener(bus, "acc_a", "acc_b")
+    listener = TopicListener(bus, "acc_a", "acc_b")
     listener.listen_to({"acc_b", "acc_c"})
     for topic in ("acc_a", "acc_b", "acc_c"):
         bus.poke(topic)

@@ -87,11 +87,11 @@ def test_a_route_is_kept_apart() -> None:
         ("alice@[evil", [("alice@[evil", "")]),
     ],
 )
-def test_check_6_an_ambiguous_address_is_no_address(text: str, expected: list[tuple[str, str]]) -> None:
+def test_an_ambiguous_address_is_no_address(text: str, expected: list[tuple[str, str]]) -> None:
     assert shown(text) == expected
 
 
-def test_check_7_the_real_address_is_shown_without_nul_or_line_end_in_the_name() -> None:
+def test_the_real_address_is_shown_without_nul_or_line_end_in_the_name() -> None:
     spoofed = "=?utf-8?b?cG90dXNAd2hpdGVob3VzZS5nb3Y=?==?utf-8?Q?=00=0A?=<demo@evil.example>"
 
     assert shown(spoofed) == [("potus@whitehouse.gov", "demo@evil.example")]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
         ("..", False, "attachment"),
     ],
 )
-def test_check_25_names_are_quoted_and_harmless(filename: str | None, inline: bool, expected: str) -> None:
+def test_names_are_quoted_and_harmless(filename: str | None, inline: bool, expected: str) -> None:
     assert content_disposition(filename, inline=inline) == expected
 
 

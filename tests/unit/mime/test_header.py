@@ -76,7 +76,7 @@ def test_a_message_id_without_brackets_is_kept_as_it_is() -> None:
     assert overview_of(Envelope(message_id=" "), None).message_id_header is None
 
 
-def test_check_7_direction_controls_in_the_sender_are_flagged() -> None:
+def test_direction_controls_in_the_sender_are_flagged() -> None:
     overview = overview_of(
         Envelope(from_=(EnvelopeAddress("=?utf-8?q?=E2=80=AEtsac?=", None, "a", "b.example"),)), None
     )

@@ -7,11 +7,11 @@ from email import message_from_bytes
 from email.message import Message
 
 import pytest
-from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, Outcome, write_notice
+from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, RecipientOutcome, write_notice
 from hypothesis import given
 from hypothesis import strategies as st
 
-JOE = Outcome("joe@there.example", Action.FAILED, "5.1.1", "No such user")
+JOE = RecipientOutcome("joe@there.example", Action.FAILED, "5.1.1", "No such user")
 NOTICE = Notice(
     hostname="mail.demo.test",
     recipient="ann@demo.test",
@@ -89,7 +89,7 @@ def test_a_message_id_that_is_none_is_not_answered_to() -> None:
 
 @given(st.text(), st.text(max_size=50), st.binary())
 def test_whatever_others_wrote_a_notice_can_be_read(response: str, address: str, header: bytes) -> None:
-    outcome = Outcome(address, Action.DELAYED, "4.0.0", response)
+    outcome = RecipientOutcome(address, Action.DELAYED, "4.0.0", response)
 
     blocks = blocks_of(write_notice(replace(NOTICE, outcomes=(outcome,), header=header, retried_until_ms=0)))
 

@@ -22,7 +22,7 @@ def test_received_says_from_whom_by_whom_and_when() -> None:
     )
 
 
-def test_check_5_a_helo_cannot_break_out_of_its_field() -> None:
+def test_a_helo_cannot_break_out_of_its_field() -> None:
     field = received_field(
         helo="a\r\nBcc: x (\x00é" + "y" * 1_000, peer="::1", by="mx", protocol="SMTP", queue_id="q", date_ms=0
     )

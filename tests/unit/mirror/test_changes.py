@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import tracemalloc
 
-from app.mail.backend import Changes
+from app.mail.backend import BackendChanges
 from app.mail.delta import Flagged, Known, Location
 from app.mail.flag_table import FlagTable
 from app.mail.types import MailboxId
-from app.mirror.changes import ServerChanges
+from app.mirror.changes import ServerDifference
 
 INBOX = MailboxId("mbx_1")
 SEEN = frozenset({"\\Seen"})
@@ -19,8 +19,8 @@ def roster(count: int) -> FlagTable:
     return found
 
 
-def looked(flags: FlagTable, known: FlagTable | None = None) -> ServerChanges:
-    return ServerChanges(INBOX, Changes(flags, None, 1, 1, 1), (), known)
+def looked(flags: FlagTable, known: FlagTable | None = None) -> ServerDifference:
+    return ServerDifference(INBOX, BackendChanges(flags, None, 1, 1, 1), (), known)
 
 
 def test_twenty_thousand_changed_flags_are_never_held_at_once() -> None:

@@ -47,7 +47,7 @@ async def _loopback(host: str) -> list[str]:
     return ["127.0.0.1"]
 
 
-async def test_check_09_a_host_inside_is_asked_nothing() -> None:
+async def test_a_host_inside_is_asked_nothing() -> None:
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as (port, asked):
         with pytest.raises(AddressNotAllowed):
             await get(f"http://127.0.0.1:{port}/", NetGuard())
@@ -57,7 +57,7 @@ async def test_check_09_a_host_inside_is_asked_nothing() -> None:
     assert asked == []
 
 
-async def test_check_09_a_name_is_connected_to_at_the_address_that_was_checked() -> None:
+async def test_a_name_is_connected_to_at_the_address_that_was_checked() -> None:
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as (port, asked):
         answer = await get(f"http://mail.test:{port}/x", NetGuard(LOOPBACK.allowed, resolver=_loopback))
 
@@ -65,7 +65,7 @@ async def test_check_09_a_name_is_connected_to_at_the_address_that_was_checked()
     assert f"Host: mail.test:{port}".encode() in asked[0]
 
 
-async def test_check_09_a_redirect_is_not_followed() -> None:
+async def test_a_redirect_is_not_followed() -> None:
     redirect = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     async with serving(redirect) as (port, asked):
         answer = await get(f"http://127.0.0.1:{port}/", LOOPBACK)

@@ -1,4 +1,4 @@
-"""Check 9 of the security list: a caller's host name opens no door into this network."""
+"""A caller's host name opens no door into this network."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 from app.errors import DatabaseUnavailable
 from app.servers.imap import conversation, news
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.services.accounts.maildrops import Maildrops
@@ -99,9 +99,9 @@ async def test_a_command_that_the_database_failed_does_not_wait_for_it_again(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk = await ImapTalk.logged_in(harness, "SELECT INBOX")
-    read: list[Session] = []
+    read: list[ServerSession] = []
 
-    async def catch_up_some(session: Session) -> bool:
+    async def catch_up_some(session: ServerSession) -> bool:
         read.append(session)
         return True
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 from app.errors import MalformedRequest
-from app.wire.pop3 import Command, DotWriter, Top, error, ok, parse_command
+from app.wire.pop3 import DotWriter, Pop3Command, Top, error, ok, parse_command
 from hypothesis import given
 from hypothesis import strategies as st
 
 
 def test_a_password_keeps_its_spaces() -> None:
-    assert parse_command(b"PASS a  b \r\n") == Command("PASS", "a  b ")
-    assert parse_command(b"quit\n") == Command("QUIT", "")
+    assert parse_command(b"PASS a  b \r\n") == Pop3Command("PASS", "a  b ")
+    assert parse_command(b"quit\n") == Pop3Command("QUIT", "")
 
 
 @pytest.mark.parametrize("line", [b"US\0ER\r\n", b"USER \xff\r\n", b"USER a\rb\r\n"])
@@ -21,7 +21,7 @@ def test_control_characters_and_other_charsets_are_refused(line: bytes) -> None:
 @pytest.mark.parametrize("argument", ["x", "-1", "1 2", "٣", "1" * 11, "1.0"])
 def test_only_numbers_are_numbers(argument: str) -> None:
     with pytest.raises(MalformedRequest):
-        Command("RETR", argument).numbers(1)
+        Pop3Command("RETR", argument).numbers(1)
 
 
 def test_responses() -> None:

@@ -10,8 +10,8 @@ from app.wire import pop3_client
 from app.wire.pop3 import DotWriter
 from app.wire.pop3_client import (
     LINE_LIMIT_BYTES,
+    Pop3Status,
     ReplyReader,
-    Status,
     command,
     parse_capabilities,
     parse_sizes,
@@ -59,7 +59,7 @@ def test_what_our_own_server_sends_is_read_back(content: bytes) -> None:
     reader.feed(sent + b"+OK next\r\n")
     found, is_ended = reader.piece()
     assert is_ended
-    assert reader.status() == Status(True, "next")
+    assert reader.status() == Pop3Status(True, "next")
     unix = content.replace(b"\r\n", b"\n")
     assert found.replace(b"\r\n", b"\n").rstrip(b"\n") == unix.rstrip(b"\n") or b"\r" in unix
 
@@ -85,7 +85,7 @@ def test_a_bare_line_feed_ends_no_message() -> None:
     reader.feed(b"text\n.\n-ERR forged\r\n.\r\n+OK true\r\n")
 
     assert reader.piece() == (b"text\n.\n-ERR forged\r\n", True)
-    assert reader.status() == Status(True, "true")
+    assert reader.status() == Pop3Status(True, "true")
 
 
 def test_lists_end_at_their_dot_and_lose_none_of_what_follows() -> None:
@@ -94,7 +94,7 @@ def test_lists_end_at_their_dot_and_lose_none_of_what_follows() -> None:
     assert reader.lines() == ([b"1 10"], False)
     reader.feed(b"20\r\n..x\r\n.\r\n+OK\r\n")
     assert reader.lines() == ([b"2 20", b".x"], True)
-    assert reader.status() == Status(True)
+    assert reader.status() == Pop3Status(True)
 
 
 def test_an_endless_line_is_refused_in_bounded_memory() -> None:
@@ -117,17 +117,17 @@ def test_an_endless_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"+OK\r\n", Status(True)),
-        (b"+ok ready\r\n", Status(True, "ready")),
-        (b"-ERR [IN-USE] locked\r\n", Status(False, "[IN-USE] locked", "IN-USE")),
-        (b"-ERR [sys/temp] later\r\n", Status(False, "[sys/temp] later", "SYS/TEMP")),
-        (b"-ERR [not a code] x\r\n", Status(False, "[not a code] x")),
-        (b"+ Zm9v\r\n", Status(True, "Zm9v", is_challenge=True)),
-        (b"+ \r\n", Status(True, "", is_challenge=True)),
-        (b"-ERR \x1b[31mred\x00\r\n", Status(False, "[31mred")),
+        (b"+OK\r\n", Pop3Status(True)),
+        (b"+ok ready\r\n", Pop3Status(True, "ready")),
+        (b"-ERR [IN-USE] locked\r\n", Pop3Status(False, "[IN-USE] locked", "IN-USE")),
+        (b"-ERR [sys/temp] later\r\n", Pop3Status(False, "[sys/temp] later", "SYS/TEMP")),
+        (b"-ERR [not a code] x\r\n", Pop3Status(False, "[not a code] x")),
+        (b"+ Zm9v\r\n", Pop3Status(True, "Zm9v", is_challenge=True)),
+        (b"+ \r\n", Pop3Status(True, "", is_challenge=True)),
+        (b"-ERR \x1b[31mred\x00\r\n", Pop3Status(False, "[31mred")),
     ],
 )
-def test_a_status_line_is_taken_apart(line: bytes, expected: Status) -> None:
+def test_a_status_line_is_taken_apart(line: bytes, expected: Pop3Status) -> None:
     assert parse_status(line) == expected
 
 

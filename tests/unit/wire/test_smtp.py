@@ -7,9 +7,9 @@ import pytest
 from app.errors import InvalidRequest, MalformedRequest
 from app.wire.smtp import (
     ChunkReader,
-    Command,
     DotReader,
     Path,
+    SmtpCommand,
     dot_stuffed,
     has_bare_line_end,
     is_helo_name,
@@ -28,8 +28,8 @@ from tests.cpu import at_most_cpu_seconds
 
 
 def test_a_command_is_a_verb_and_the_rest() -> None:
-    assert parse_command(b"mail FROM:<a@b>  \r\n") == Command("MAIL", "FROM:<a@b>")
-    assert parse_command(b"QUIT\r\n") == Command("QUIT")
+    assert parse_command(b"mail FROM:<a@b>  \r\n") == SmtpCommand("MAIL", "FROM:<a@b>")
+    assert parse_command(b"QUIT\r\n") == SmtpCommand("QUIT")
 
 
 @pytest.mark.parametrize(

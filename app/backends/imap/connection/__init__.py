@@ -6,7 +6,7 @@ parses lines about the connection itself.
 """
 
 from app.backends.endpoint import Endpoint
-from app.backends.imap.connection.answers import Completion, LiteralStream
+from app.backends.imap.connection.answers import CommandCompletion, LiteralStream
 from app.backends.imap.connection.exchange import (
     COMMAND_TIMEOUT_SECONDS,
     MAX_KEPT_BYTES,
@@ -21,7 +21,7 @@ from app.backends.imap.connection.protocol import ImapProtocol
 __all__ = [
     "COMMAND_TIMEOUT_SECONDS",
     "MAX_KEPT_BYTES",
-    "Completion",
+    "CommandCompletion",
     "Endpoint",
     "Exchange",
     "ImapProtocol",

@@ -30,14 +30,14 @@ _THROTTLING = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class CommandCompletion:
     """The completion of a command: `status` OK, NO or BAD, the text after it, and the kept untagged responses."""
 
     status: str
     text: bytes
     responses: Sequence[Response]
 
-    def check(self) -> Completion:
+    def check(self) -> CommandCompletion:
         """Return self if OK. Raises Throttled or ServerRefused for NO, ServerProtocolError for BAD."""
         if self.status == "OK":
             return self

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from aioimaplib import aioimaplib as stock
 
-from app.backends.imap.connection.answers import Collector, Completion, DiscardingSink, LiteralSink
+from app.backends.imap.connection.answers import Collector, CommandCompletion, DiscardingSink, LiteralSink
 from app.errors import MailServerError, ServerProtocolError
 from app.wire.imap.encode import Command
 from app.wire.imap.framing import Response
@@ -107,9 +107,9 @@ class Exchange(stock.Command):
         return self._event.is_set()
 
     @property
-    def completion(self) -> Completion:
+    def completion(self) -> CommandCompletion:
         result, lines = self.response
-        return Completion(result, lines[-1], self._kept)
+        return CommandCompletion(result, lines[-1], self._kept)
 
     def take(self, response: Response) -> None:
         """Handle an untagged response. Raises ServerProtocolError if there are too many."""

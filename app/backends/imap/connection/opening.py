@@ -12,7 +12,7 @@ from aioimaplib import aioimaplib as stock
 from typing_extensions import override
 
 from app.backends.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint, connect_error
-from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.answers import CommandCompletion
 from app.backends.imap.connection.exchange import Exchange
 from app.backends.imap.connection.protocol import AUTH, ImapProtocol
 from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
@@ -148,7 +148,7 @@ async def _ask_capabilities(protocol: ImapProtocol) -> None:
     (await protocol.settle(exchange)).check()
 
 
-def _login_error(completion: Completion) -> MailServerError:
+def _login_error(completion: CommandCompletion) -> MailServerError:
     """The error for a failed login. UNAVAILABLE (RFC 5530 §3) and throttling do not mean that the password is wrong."""
     if completion.is_throttling:
         return completion.throttled()
@@ -157,7 +157,9 @@ def _login_error(completion: Completion) -> MailServerError:
     return LoginRefused(origin=completion.origin)
 
 
-async def _authenticate(protocol: ImapProtocol, credential: Credential, capabilities: frozenset[str]) -> Completion:
+async def _authenticate(
+    protocol: ImapProtocol, credential: Credential, capabilities: frozenset[str]
+) -> CommandCompletion:
     """Log in with the best offered mechanism, else LOGIN; also LOGIN after BAD, if the mechanism does not work."""
     offered = {name[5:] for name in capabilities if name.startswith("AUTH=")}
     can_log_in = not (credential.is_token or "LOGINDISABLED" in capabilities)
@@ -173,7 +175,7 @@ async def _authenticate(protocol: ImapProtocol, credential: Credential, capabili
     return await protocol.settle(exchange)
 
 
-async def _run_mechanism(protocol: ImapProtocol, mechanism: Mechanism, *, can_send_initial: bool) -> Completion:
+async def _run_mechanism(protocol: ImapProtocol, mechanism: Mechanism, *, can_send_initial: bool) -> CommandCompletion:
     initial = mechanism.initial()
     protocol.masker.add_response(initial or b"")
     encoded = base64.b64encode(initial) if initial is not None and can_send_initial else None

@@ -17,10 +17,10 @@ from typing_extensions import override
 
 from app.backends import tracing
 from app.backends.imap.connection import lines
-from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.answers import CommandCompletion
 from app.backends.imap.connection.deadlines import Deadlines
 from app.backends.imap.connection.exchange import Exchange
-from app.backends.imap.connection.sending import Sending
+from app.backends.imap.connection.sending import CommandSending
 from app.backends.imap.connection.waiting import ContinuationWait, Waiting
 from app.backends.imap.connection.wire import Wire
 from app.errors import MailServerError, ServerProtocolError, Unreachable
@@ -65,7 +65,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self._writing = asyncio.Lock()
         self._go_ahead = ContinuationWait()
         self.deadlines = Deadlines(self.drop)
-        self._sending = Sending(self._wire, self._go_ahead, self.deadlines)
+        self._sending = CommandSending(self._wire, self._go_ahead, self.deadlines)
         self._literal_owner: Exchange | None = None
         self._unsolicited = 0
 
@@ -268,7 +268,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
                 self.drop(Unreachable("A command was aborted within its literal"))
                 raise
 
-    async def settle(self, exchange: Exchange) -> Completion:
+    async def settle(self, exchange: Exchange) -> CommandCompletion:
         """Wait for the end of a submitted command. On cancellation the command is abandoned."""
         try:
             await exchange.wait()

@@ -19,7 +19,7 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield
 
 
-class Sending:
+class CommandSending:
     """Writes commands one after another."""
 
     __slots__ = ("_deadlines", "_go_ahead", "_wire")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 from app.backends.imap.connection import Exchange
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching.pending_changes import INBOX
 from app.backends.imap.watching.sweeping import Sweeping
 from app.errors import ServerRefused
@@ -38,7 +38,7 @@ class InboxWatch:
     """
 
     def __init__(
-        self, session: Session, sweeping: Sweeping, clock: Callable[[], float], take_over: Callable[[], bool]
+        self, session: ClientSession, sweeping: Sweeping, clock: Callable[[], float], take_over: Callable[[], bool]
     ) -> None:
         if not session.has("IDLE"):
             self.mode = SyncMode.POLL

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching.pending_changes import INBOX, PendingChanges
 from app.backends.imap.watching.sweeping import Sweeping
 from app.errors import GatewayError, MailServerError
@@ -29,7 +29,7 @@ RETRY_SECONDS = 60.0
 MANY_MAILBOXES = 100
 """For up to this many mailboxes, NOTIFY also requests STATUS; for more, the sweeps do so in turn."""
 
-OpenSession = Callable[[], Awaitable[Session]]
+OpenSession = Callable[[], Awaitable[ClientSession]]
 
 
 class OtherMailboxesWatch:
@@ -48,7 +48,7 @@ class OtherMailboxesWatch:
         clock: Callable[[], float],
         is_followed: Callable[[], bool],
         *,
-        attend: Callable[[Session], None],
+        attend: Callable[[ClientSession], None],
         on_change: Callable[[], None],
         on_deaf_inbox: Callable[[], None],
     ) -> None:
@@ -61,7 +61,7 @@ class OtherMailboxesWatch:
         self._attend = attend
         self._on_change = on_change
         self._on_deaf_inbox = on_deaf_inbox
-        self._session: Session | None = None
+        self._session: ClientSession | None = None
         self._woken = asyncio.Event()
         self._retry_at = 0.0
         self._unannounced: set[str] = set()
@@ -129,7 +129,7 @@ class OtherMailboxesWatch:
 
     # ---- while it is open
 
-    async def _keep_up(self, session: Session) -> None:
+    async def _keep_up(self, session: ClientSession) -> None:
         try:
             if session.protocol.lost is not None or not self._is_followed():
                 await self._leave()
@@ -145,7 +145,7 @@ class OtherMailboxesWatch:
         await self.close()
         self._on_change()
 
-    async def _sweep(self, session: Session) -> None:
+    async def _sweep(self, session: ClientSession) -> None:
         is_deaf, is_inbox_deaf = bool(self._unannounced - {INBOX}), INBOX in self._unannounced
         self._unannounced.clear()
         self._unannounced |= await self._sweeping.sweep(session)
@@ -172,7 +172,7 @@ class OtherMailboxesWatch:
 
     # ---- NOTIFY
 
-    async def _ask_notify(self, session: Session, *, is_again: bool = False) -> bool:
+    async def _ask_notify(self, session: ClientSession, *, is_again: bool = False) -> bool:
         """Request NOTIFY for all mailboxes, with no mailbox selected; False if it is not offered or refused."""
         if not session.has("NOTIFY"):
             return False
@@ -183,11 +183,11 @@ class OtherMailboxesWatch:
         is_notified = bool(foreign.mailboxes) and await self._notify(session, personal, foreign)
         return is_notified or await self._notify(session, personal)
 
-    async def _notify(self, session: Session, *groups: EventGroup) -> bool:
+    async def _notify(self, session: ClientSession, *groups: EventGroup) -> bool:
         command = notify(groups, with_status=len(self._pending.known) <= MANY_MAILBOXES, is_utf8=session.is_utf8)
         return (await session.run(command))[0].status == "OK"
 
-    def _foreign_roots(self, session: Session) -> list[str]:
+    def _foreign_roots(self, session: ClientSession) -> list[str]:
         """Roots of known shared and other users' mailboxes, which `personal` does not include (RFC 5465 §6.4)."""
         return [
             prefix.removesuffix(delimiter or "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.backends.imap.listing import ask_status, list_mailboxes
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching.pending_changes import PendingChanges, is_reflagged
 from app.mail.backend import OriginMailbox
 from app.mail.backoff import drifting
@@ -31,7 +31,7 @@ class Sweeping:
     """
 
     def __init__(self, pending: PendingChanges, clock: Callable[[], float], is_followed: Callable[[], bool]) -> None:
-        self.session: Session | None = None
+        self.session: ClientSession | None = None
         self.is_elsewhere = False
         self._is_followed = is_followed
         self._next_at = self._swept_at = 0.0
@@ -51,7 +51,7 @@ class Sweeping:
         """Sweep soon after a mailbox was created, because Dovecot may lose events then."""
         self._next_at = min(self._next_at, self._clock() + SWEEP_SECONDS[0])
 
-    async def sweep(self, session: Session) -> frozenset[str]:
+    async def sweep(self, session: ClientSession) -> frozenset[str]:
         """Request the STATUS of mailboxes and signal those that changed. Raises MailServerError.
 
         Returns the mailboxes in which messages were added or removed.

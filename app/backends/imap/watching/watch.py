@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching.inbox import InboxWatch
 from app.backends.imap.watching.other_mailboxes import OtherMailboxesWatch
 from app.backends.imap.watching.pending_changes import INBOX, PendingChanges
@@ -28,7 +28,7 @@ from app.wire.imap.framing import Response
 from app.wire.imap.response_parser import parse_response
 from app.wire.imap.responses import Exists, Expunged, ListedMailbox, MailboxStatus, ServerResponse, Status, Vanished
 
-OpenSession = Callable[[], Awaitable[Session]]
+OpenSession = Callable[[], Awaitable[ClientSession]]
 
 
 class ImapWatch:
@@ -36,7 +36,7 @@ class ImapWatch:
 
     def __init__(
         self,
-        session: Session,
+        session: ClientSession,
         mailboxes: Iterable[Mailbox],
         clock: Callable[[], float],
         is_followed: Callable[[], bool],
@@ -65,7 +65,7 @@ class ImapWatch:
     @classmethod
     async def start(
         cls,
-        session: Session,
+        session: ClientSession,
         mailboxes: Iterable[Mailbox],
         clock: Callable[[], float] = time.monotonic,
         is_followed: Callable[[], bool] = lambda: True,
@@ -124,11 +124,11 @@ class ImapWatch:
 
     # ---- responses
 
-    def _attend(self, session: Session) -> None:
+    def _attend(self, session: ClientSession) -> None:
         """Receive the untagged responses of a connection."""
         session.protocol.on_untagged = partial(self._hear, session)
 
-    def _hear(self, session: Session, response: Response) -> None:
+    def _hear(self, session: ClientSession, response: Response) -> None:
         """Handle an untagged response, solicited or not."""
         if session is self._session:
             self._inbox.note_response()
@@ -142,7 +142,7 @@ class ImapWatch:
         except ServerProtocolError:
             self._pending.note_unknown_change()
 
-    def _read(self, session: Session, response: ServerResponse) -> None:
+    def _read(self, session: ClientSession, response: ServerResponse) -> None:
         is_solicited = self._sweeping.session is session
         match response:
             case MailboxStatus():

@@ -8,12 +8,12 @@ from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.store import read_flags
 from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.numbers import written
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap.framing import StreamedLiteral
 from app.wire.imap.requests.append import Append, AppendedMessage
 
 
-async def append(session: Session, command: Append, _out: ReplyWriter) -> Completion:
+async def append(session: ServerSession, command: Append, _out: ReplyWriter) -> Completion:
     """APPEND all messages of the command or none."""
     mailbox = await session.mailbox(command.mailbox, try_create=True)
     flags = [read_flags(message.flags) for message in command.messages]
@@ -26,7 +26,7 @@ async def append(session: Session, command: Append, _out: ReplyWriter) -> Comple
     return Completion("APPEND completed", f"APPENDUID {mailbox.uid_validity} {written(uids)}")
 
 
-async def _keep(session: Session, message: AppendedMessage) -> StoredContent:
+async def _keep(session: ServerSession, message: AppendedMessage) -> StoredContent:
     """Store a message's bytes on disk, from its spool or from memory."""
     content = message.message
     if isinstance(content, StreamedLiteral):
@@ -36,7 +36,7 @@ async def _keep(session: Session, message: AppendedMessage) -> StoredContent:
     return await session.services.store.keep(content)
 
 
-def _size_limit(session: Session) -> str:
+def _size_limit(session: ServerSession) -> str:
     return f"APPENDLIMIT={session.services.max_message_bytes}"
 
 

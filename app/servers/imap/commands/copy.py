@@ -8,16 +8,16 @@ from app.mail.confirmed import Applied
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.expunge import modseq_code
-from app.servers.imap.handlers import Handler, Handlers, State
+from app.servers.imap.handlers import Handler, Handlers, SessionState
 from app.servers.imap.numbers import written
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap.requests.copy import Copy
 
 COPIED_LIMIT = 20_000
 """The largest number of messages of one COPY or MOVE, which is one transaction and one line of UIDs."""
 
 
-async def copy(session: Session, command: Copy, out: ReplyWriter) -> Completion:
+async def copy(session: ServerSession, command: Copy, out: ReplyWriter) -> Completion:
     """COPY or MOVE messages. A MOVE sends the new UIDs before the EXPUNGEs (RFC 6851 §4.3)."""
     view, services = session.selected, session.services
     if command.is_move and view.is_read_only:
@@ -46,4 +46,4 @@ def _copied(applied: Applied, uid_validity: int) -> str:
     return f"COPYUID {uid_validity} {written(sources)} {written(copies)}"
 
 
-HANDLERS: Handlers = (Handler(Copy, copy, State.SELECTED, capabilities=("MOVE",)),)
+HANDLERS: Handlers = (Handler(Copy, copy, SessionState.SELECTED, capabilities=("MOVE",)),)

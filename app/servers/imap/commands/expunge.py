@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.handlers import Handler, Handlers, State
-from app.servers.imap.session import Session
+from app.servers.imap.handlers import Handler, Handlers, SessionState
+from app.servers.imap.session import ServerSession
 from app.servers.imap.view import MailboxView
 from app.wire.imap.requests.expunge import Expunge, UidExpunge
 
 
-async def expunge(session: Session, _command: Expunge, _out: ReplyWriter) -> Completion:
+async def expunge(session: ServerSession, _command: Expunge, _out: ReplyWriter) -> Completion:
     """EXPUNGE; the responses are sent with the other changes of the mailbox."""
     return await _expunge(session, None)
 
 
-async def uid_expunge(session: Session, command: UidExpunge, _out: ReplyWriter) -> Completion:
+async def uid_expunge(session: ServerSession, command: UidExpunge, _out: ReplyWriter) -> Completion:
     """UID EXPUNGE (RFC 4315 §2.1)."""
     return await _expunge(session, await session.named(command.uids, is_uid=True))
 
 
-async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
+async def _expunge(session: ServerSession, uids: Sequence[int] | None) -> Completion:
     view = session.selected
     if view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is read-only")
@@ -30,7 +30,7 @@ async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
     return Completion("EXPUNGE completed", await modseq_code(session, view) if applied.delta else "")
 
 
-async def modseq_code(session: Session, view: MailboxView) -> str:
+async def modseq_code(session: ServerSession, view: MailboxView) -> str:
     """Return the response code of a command that expunges, if QRESYNC is enabled (RFC 7162 §3.2.7)."""
     if not session.has_qresync:
         return ""
@@ -39,6 +39,6 @@ async def modseq_code(session: Session, view: MailboxView) -> str:
 
 
 HANDLERS: Handlers = (
-    Handler(Expunge, expunge, State.SELECTED),
-    Handler(UidExpunge, uid_expunge, State.SELECTED, capabilities=("UIDPLUS",)),
+    Handler(Expunge, expunge, SessionState.SELECTED),
+    Handler(UidExpunge, uid_expunge, SessionState.SELECTED, capabilities=("UIDPLUS",)),
 )

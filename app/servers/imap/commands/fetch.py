@@ -14,11 +14,11 @@ from app.mailstore.store import FlagChange
 from app.mailstore.views import MessageValues, structure_of
 from app.servers.conversation import ClientLost, ReplyWriter
 from app.servers.imap.answers import Completion
-from app.servers.imap.handlers import Handler, Handlers, State, with_uids
+from app.servers.imap.handlers import Handler, Handlers, SessionState, with_uids
 from app.servers.imap.news import catch_up, flag_list, new_keywords
 from app.servers.imap.rows import read_rows
 from app.servers.imap.sections import CHOSEN_LIMIT_BYTES, chosen_fields, cut, locate
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.vanished import send_vanished
 from app.servers.imap.view import MailboxView
 from app.wire.imap import render
@@ -144,7 +144,7 @@ def _columns_of(item: str | Section) -> tuple[str, ...]:
     return _COLUMNS[item]
 
 
-async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completion:
+async def fetch(session: ServerSession, command: Fetch, out: ReplyWriter) -> Completion:
     """FETCH. Messages that another session has expunged are skipped."""
     if command.vanished and not session.has_qresync:
         raise MalformedRequest("VANISHED requires ENABLE QRESYNC")
@@ -159,7 +159,7 @@ async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completio
     return Completion("Some messages were expunged", "EXPUNGEISSUED")
 
 
-async def _send_vanished(session: Session, command: Fetch, out: ReplyWriter) -> None:
+async def _send_vanished(session: ServerSession, command: Fetch, out: ReplyWriter) -> None:
     """Send VANISHED (EARLIER) for UID FETCH (CHANGEDSINCE … VANISHED)."""
     assert command.changed_since is not None
     view = session.selected
@@ -172,7 +172,7 @@ async def _send_vanished(session: Session, command: Fetch, out: ReplyWriter) -> 
 
 
 async def send_messages(
-    session: Session,
+    session: ServerSession,
     items: tuple[FetchItem, ...],
     uids: Sequence[int],
     out: ReplyWriter,
@@ -189,7 +189,7 @@ async def send_messages(
     return count
 
 
-async def _send_rows(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: ReplyWriter) -> None:
+async def _send_rows(session: ServerSession, plan: FetchPlan, rows: Sequence[MessageValues], out: ReplyWriter) -> None:
     view = session.selected
     seen_uids: set[int] = set()
     if plan.sets_seen and not view.is_read_only:
@@ -232,7 +232,7 @@ def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[MessageValues])
 
 
 async def _mark_seen(
-    session: Session, plan: FetchPlan, rows: Sequence[MessageValues]
+    session: ServerSession, plan: FetchPlan, rows: Sequence[MessageValues]
 ) -> tuple[Sequence[MessageValues], set[int]]:
     """Set `\\Seen` where it is missing; return the changed rows, and the UIDs on which it was set."""
     view, services = session.selected, session.services
@@ -249,7 +249,7 @@ async def _mark_seen(
 
 
 async def _send_with_sections(
-    session: Session, plan: FetchPlan, row: MessageValues, out: ReplyWriter, *, is_seen: bool
+    session: ServerSession, plan: FetchPlan, row: MessageValues, out: ReplyWriter, *, is_seen: bool
 ) -> None:
     view = session.selected
     pieces = [b"* %d FETCH (" % view.number_of(row.uid)]
@@ -274,7 +274,7 @@ async def _send_with_sections(
     await out.send(b"".join(pieces))
 
 
-async def _content(session: Session, section: Section, row: MessageValues) -> bytes | ByteRange | None:
+async def _content(session: ServerSession, section: Section, row: MessageValues) -> bytes | ByteRange | None:
     """Return a section's bytes, or their range in the file if they are too many; None if it does not exist."""
     request = section.request
     blob, size, header, header_bytes = row.blob, row.size_bytes, row.header, row.header_bytes
@@ -306,7 +306,7 @@ def _size(span: ByteRange) -> int:
     return span.stop - span.start
 
 
-async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, out: ReplyWriter) -> None:
+async def _stream(session: ServerSession, blob: str, span: ByteRange, before: bytes, out: ReplyWriter) -> None:
     """Send a literal from its file in pieces, after `before`. Later errors can only end the connection."""
     remaining = _size(span)
     start = before + b"{%d}\r\n" % remaining
@@ -322,7 +322,7 @@ HANDLERS: Handlers = (
     Handler(
         Fetch,
         fetch,
-        State.SELECTED,
+        SessionState.SELECTED,
         capabilities=("CONDSTORE", "OBJECTID", "PREVIEW", "SAVEDATE"),
         may_expunge=with_uids,
     ),

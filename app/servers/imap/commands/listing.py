@@ -13,7 +13,7 @@ from app.servers.imap.answers import Completion
 from app.servers.imap.commands.mailboxes import SPECIAL_USES
 from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.patterns import Pattern
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap import render
 from app.wire.imap.names import encode_utf7
 from app.wire.imap.requests.listing import ListMailboxes, MailboxStatusOf
@@ -39,7 +39,7 @@ class Name:
         return None if self.mailbox is None or self.mailbox.role is None else SPECIAL_USES.get(self.mailbox.role)
 
 
-async def list_mailboxes(session: Session, command: ListMailboxes, out: ReplyWriter) -> Completion:
+async def list_mailboxes(session: ServerSession, command: ListMailboxes, out: ReplyWriter) -> Completion:
     """LIST and LSUB."""
     name = "LSUB" if command.is_lsub else "LIST"
     if command.patterns == ("",):
@@ -59,7 +59,7 @@ async def list_mailboxes(session: Session, command: ListMailboxes, out: ReplyWri
     return Completion(f"{name} completed")
 
 
-async def _names(session: Session, command: ListMailboxes) -> list[Name]:
+async def _names(session: ServerSession, command: ListMailboxes) -> list[Name]:
     """Return all names by path; if subscriptions count, also names without a mailbox, and their parents."""
     mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
     names = {mailbox.path: Name(mailbox.path, mailbox, mailbox.is_subscribed) for mailbox in mailboxes}
@@ -149,7 +149,7 @@ def mailbox_name(path: str) -> bytes:
     return render.string(encode_utf7(path))
 
 
-async def status(session: Session, command: MailboxStatusOf, out: ReplyWriter) -> Completion:
+async def status(session: ServerSession, command: MailboxStatusOf, out: ReplyWriter) -> Completion:
     """STATUS."""
     if "HIGHESTMODSEQ" in command.items:
         await session.enable_condstore(out)
@@ -158,13 +158,13 @@ async def status(session: Session, command: MailboxStatusOf, out: ReplyWriter) -
     return Completion("STATUS completed")
 
 
-async def status_line(session: Session, mailbox: Mailbox, items: Iterable[str]) -> bytes:
+async def status_line(session: ServerSession, mailbox: Mailbox, items: Iterable[str]) -> bytes:
     """Return `* STATUS name (item value …)`."""
     values = [f"{item} {await _status_value(session, mailbox, item)}" for item in items]
     return b"* STATUS %b (%b)\r\n" % (mailbox_name(mailbox.path), " ".join(values).encode())
 
 
-async def _status_value(session: Session, mailbox: Mailbox, item: str) -> str:
+async def _status_value(session: ServerSession, mailbox: Mailbox, item: str) -> str:
     known = {
         "MESSAGES": mailbox.total,
         "UNSEEN": mailbox.unread,

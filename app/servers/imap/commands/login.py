@@ -7,27 +7,27 @@ import binascii
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.capabilities import capability_code
-from app.servers.imap.handlers import Handler, Handlers, State
-from app.servers.imap.session import Session
+from app.servers.imap.handlers import Handler, Handlers, SessionState
+from app.servers.imap.session import ServerSession
 from app.wire.imap.requests.login import Authenticate, Login
-from app.wire.sasl import MECHANISMS, Claim, Exchange
+from app.wire.sasl import MECHANISMS, SaslClaim, SaslExchange
 
 FAILED_LOGINS_LIMIT = 5
 """Failed logins per connection; after these the client must reconnect."""
 
 
-async def log_in(session: Session, command: Login, _out: ReplyWriter) -> Completion:
+async def log_in(session: ServerSession, command: Login, _out: ReplyWriter) -> Completion:
     """LOGIN."""
     _require_protection(session)
     return await _verify(session, command.username, command.password)
 
 
-def _require_protection(session: Session) -> None:
+def _require_protection(session: ServerSession) -> None:
     if not session.peer.may_log_in:
         raise CommandRefused("PRIVACYREQUIRED", "TLS required: use STARTTLS first")
 
 
-async def _verify(session: Session, user: str, password: str) -> Completion:
+async def _verify(session: ServerSession, user: str, password: str) -> Completion:
     if session.failed_logins >= FAILED_LOGINS_LIMIT:
         raise CommandRefused("AUTHENTICATIONFAILED", "Too many failed logins on this connection")
     session.failed_logins += 1
@@ -37,21 +37,23 @@ async def _verify(session: Session, user: str, password: str) -> Completion:
     return Completion("Logged in", capability_code(session))
 
 
-async def authenticate(session: Session, command: Authenticate, out: ReplyWriter) -> Completion | None:
+async def authenticate(session: ServerSession, command: Authenticate, out: ReplyWriter) -> Completion | None:
     """AUTHENTICATE PLAIN or LOGIN, with or without an initial response (RFC 4959)."""
     _require_protection(session)
     if command.mechanism not in MECHANISMS:
         raise CommandRefused("CANNOT", "Unsupported authentication mechanism")
-    exchange = Exchange(command.mechanism)
+    exchange = SaslExchange(command.mechanism)
     return await _advance(session, exchange, exchange.start(command.initial_response), out)
 
 
-async def _advance(session: Session, exchange: Exchange, outcome: bytes | Claim, out: ReplyWriter) -> Completion | None:
+async def _advance(
+    session: ServerSession, exchange: SaslExchange, outcome: bytes | SaslClaim, out: ReplyWriter
+) -> Completion | None:
     """Verify the client's claim, or send the next challenge and wait for the response."""
-    if isinstance(outcome, Claim):
+    if isinstance(outcome, SaslClaim):
         return await _verify(session, outcome.user, outcome.password)
 
-    async def respond(session: Session, line: bytes, out: ReplyWriter) -> Completion | None:
+    async def respond(session: ServerSession, line: bytes, out: ReplyWriter) -> Completion | None:
         return await _advance(session, exchange, exchange.respond(line), out)
 
     session.read_line = respond
@@ -59,7 +61,7 @@ async def _advance(session: Session, exchange: Exchange, outcome: bytes | Claim,
     return None
 
 
-def _mechanisms(session: Session) -> str:
+def _mechanisms(session: ServerSession) -> str:
     """Return the capabilities for logging in at this point."""
     if session.account_id is not None:
         return ""
@@ -67,6 +69,6 @@ def _mechanisms(session: Session) -> str:
 
 
 HANDLERS: Handlers = (
-    Handler(Login, log_in, State.GUEST, capabilities=(_mechanisms,)),
-    Handler(Authenticate, authenticate, State.GUEST, capabilities=("SASL-IR",)),
+    Handler(Login, log_in, SessionState.GUEST, capabilities=(_mechanisms,)),
+    Handler(Authenticate, authenticate, SessionState.GUEST, capabilities=("SASL-IR",)),
 )

@@ -7,7 +7,7 @@ from app.mailstore.mailboxes import DELIMITER
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.handlers import Handler, Handlers
-from app.servers.imap.session import Session, canonical
+from app.servers.imap.session import ServerSession, canonical
 from app.wire.imap.requests.mailboxes import Create, Delete, Rename, Subscribe
 
 SPECIAL_USES = {
@@ -27,7 +27,7 @@ MOVED_AT_ONCE = 2_000
 _ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
 
 
-async def create(session: Session, command: Create, _out: ReplyWriter) -> Completion:
+async def create(session: ServerSession, command: Create, _out: ReplyWriter) -> Completion:
     """CREATE, with or without a special use (RFC 6154 §3). A trailing "/" of the name is removed.
 
     The new mailbox is not subscribed: the client does that.
@@ -38,7 +38,7 @@ async def create(session: Session, command: Create, _out: ReplyWriter) -> Comple
     return Completion("CREATE completed", f"MAILBOXID ({applied.mailbox_ids[path]})")
 
 
-async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
+async def _role_of(session: ServerSession, uses: tuple[str, ...]) -> Role | None:
     """Return the role of a new mailbox. Refuses several roles, unknown roles, and a role that another mailbox has."""
     if not uses:
         return None
@@ -49,7 +49,7 @@ async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
     return role
 
 
-async def delete(session: Session, command: Delete, _out: ReplyWriter) -> Completion:
+async def delete(session: ServerSession, command: Delete, _out: ReplyWriter) -> Completion:
     """DELETE. If the mailbox has child mailboxes, its messages are deleted and its name stays (RFC 3501 §6.3.4)."""
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     if not mailbox.is_selectable:
@@ -62,7 +62,7 @@ async def delete(session: Session, command: Delete, _out: ReplyWriter) -> Comple
     return Completion("DELETE completed")
 
 
-async def rename(session: Session, command: Rename, _out: ReplyWriter) -> Completion:
+async def rename(session: ServerSession, command: Rename, _out: ReplyWriter) -> Completion:
     """RENAME a mailbox and its children. For INBOX, move its messages to a new mailbox (RFC 9051 §6.3.6)."""
     store = session.services.store
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
@@ -78,7 +78,7 @@ async def rename(session: Session, command: Rename, _out: ReplyWriter) -> Comple
     return Completion("RENAME completed")
 
 
-async def subscribe(session: Session, command: Subscribe, _out: ReplyWriter) -> Completion:
+async def subscribe(session: ServerSession, command: Subscribe, _out: ReplyWriter) -> Completion:
     """SUBSCRIBE and UNSUBSCRIBE a name, which need not be a mailbox (RFC 9051 §6.3.7)."""
     path = canonical(command.mailbox.removesuffix(DELIMITER))
     await session.services.store.mailboxes.subscribe(session.account, path, is_subscribed=command.is_subscribed)

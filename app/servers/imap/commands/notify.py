@@ -8,15 +8,15 @@ from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.fetch import plan_of, send_messages
 from app.servers.imap.commands.listing import list_line, mailbox_name, status_line
 from app.servers.imap.handlers import Handler, Handlers
-from app.servers.imap.session import Session
-from app.servers.imap.watch import Watch
+from app.servers.imap.session import ServerSession
+from app.servers.imap.watch import MailboxWatch
 from app.wire.imap.requests.notify import MAILBOX_EVENTS, MESSAGE_EVENTS, Notify
 
 _SUPPORTED = frozenset(MESSAGE_EVENTS[:3] + MAILBOX_EVENTS[:2])
 _BAD_EVENT = f"BADEVENT ({' '.join(sorted(_SUPPORTED))})"
 
 
-async def notify(session: Session, command: Notify, out: ReplyWriter) -> Completion:
+async def notify(session: ServerSession, command: Notify, out: ReplyWriter) -> Completion:
     """NOTIFY SET and NOTIFY NONE."""
     if any(set(group.events) - _SUPPORTED for group in command.groups):
         raise CommandRefused(_BAD_EVENT, "Unsupported event")
@@ -27,7 +27,7 @@ async def notify(session: Session, command: Notify, out: ReplyWriter) -> Complet
         return Completion("NOTIFY completed")
     await session.follow_log()
     mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
-    watch = Watch(command.groups)
+    watch = MailboxWatch(command.groups)
     watch.set_known(mailboxes)
     session.watch = watch
     if command.with_status:
@@ -40,7 +40,7 @@ async def notify(session: Session, command: Notify, out: ReplyWriter) -> Complet
     return Completion("NOTIFY completed")
 
 
-async def send_new_messages(session: Session, out: ReplyWriter) -> None:
+async def send_new_messages(session: ServerSession, out: ReplyWriter) -> None:
     """Send the items that MessageNew requests for new messages in the selected mailbox."""
     view, watch = session.view, session.watch
     if view is None:
@@ -50,7 +50,7 @@ async def send_new_messages(session: Session, out: ReplyWriter) -> None:
     view.fresh.clear()
 
 
-def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
+def _status_items(session: ServerSession, events: tuple[str, ...]) -> list[str]:
     """Return the STATUS items for these events (RFC 5465 §4, §5.1–5.3). HIGHESTMODSEQ reports changed flags."""
     items: list[str] = []
     if "MessageNew" in events:
@@ -64,7 +64,7 @@ def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
     return items
 
 
-async def send_other_mailboxes(session: Session, out: ReplyWriter) -> None:
+async def send_other_mailboxes(session: ServerSession, out: ReplyWriter) -> None:
     """Send the pending STATUS and LIST responses for other mailboxes."""
     watch = session.watch
     if watch is None or not (watch.counts or watch.names):
@@ -86,7 +86,7 @@ async def send_other_mailboxes(session: Session, out: ReplyWriter) -> None:
     watch.counts.clear()
 
 
-def _name_line(watch: Watch, before: Mailbox | None, after: Mailbox | None) -> bytes:
+def _name_line(watch: MailboxWatch, before: Mailbox | None, after: Mailbox | None) -> bytes:
     """Return LIST for a created, deleted, renamed or (un)subscribed mailbox (RFC 5465 §5.4–5.5); b"" if not requested.
 
     A mailbox whose name stays because it has children counts as deleted too: it cannot be selected any more.

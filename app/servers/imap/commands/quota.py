@@ -9,19 +9,19 @@ from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.listing import mailbox_name
 from app.servers.imap.handlers import Handler, Handlers
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap.requests.quota import GetQuota, GetQuotaRoot
 
 _QUOTA = b'* QUOTA "" ()\r\n'
 
 
-async def get_quota_root(session: Session, command: GetQuotaRoot, out: ReplyWriter) -> Completion:
+async def get_quota_root(session: ServerSession, command: GetQuotaRoot, out: ReplyWriter) -> Completion:
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     await out.send(b'* QUOTAROOT %b ""\r\n' % mailbox_name(mailbox.path) + _QUOTA)
     return Completion("GETQUOTAROOT completed")
 
 
-async def get_quota(_session: Session, command: GetQuota, out: ReplyWriter) -> Completion:
+async def get_quota(_session: ServerSession, command: GetQuota, out: ReplyWriter) -> Completion:
     if command.root:
         raise CommandRefused("NONEXISTENT", "Quota root not found")
     await out.send(_QUOTA)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.finding import SearchResult, find, search_time
-from app.servers.imap.handlers import Handler, Handlers, State, with_uids
+from app.servers.imap.handlers import Handler, Handlers, SessionState, with_uids
 from app.servers.imap.numbers import numbers_of, set_pieces
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap.requests.search import Search
 
 
-async def search(session: Session, command: Search, out: ReplyWriter) -> Completion:
+async def search(session: ServerSession, command: Search, out: ReplyWriter) -> Completion:
     """SEARCH. Refused with LIMIT if it takes too long."""
     async with search_time(session, command.returning):
         result = await find(session, command.key, out)
@@ -26,7 +26,7 @@ async def search(session: Session, command: Search, out: ReplyWriter) -> Complet
 
 
 async def send_numbers(
-    session: Session, name: str, result: SearchResult, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
+    session: ServerSession, name: str, result: SearchResult, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
 ) -> None:
     """Send SEARCH or SORT: a number for each message, in pieces. `order` has the UIDs in the order of the response."""
     await out.send(f"* {name}".encode())
@@ -37,7 +37,7 @@ async def send_numbers(
 
 
 async def send_extended(
-    session: Session,
+    session: ServerSession,
     returning: frozenset[str],
     result: SearchResult,
     order: Sequence[int],
@@ -70,5 +70,7 @@ async def send_extended(
 
 
 HANDLERS: Handlers = (
-    Handler(Search, search, State.SELECTED, capabilities=("ESEARCH", "SEARCHRES", "WITHIN"), may_expunge=with_uids),
+    Handler(
+        Search, search, SessionState.SELECTED, capabilities=("ESEARCH", "SEARCHRES", "WITHIN"), may_expunge=with_uids
+    ),
 )

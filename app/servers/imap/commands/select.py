@@ -11,9 +11,9 @@ from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.commands.expunge import modseq_code
 from app.servers.imap.commands.fetch import send_messages
-from app.servers.imap.handlers import Handler, Handlers, State
+from app.servers.imap.handlers import Handler, Handlers, SessionState
 from app.servers.imap.news import catch_up, claim_recent, flags_line, keywords_among
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.vanished import send_vanished
 from app.servers.imap.view import MailboxView
 from app.wire.imap.commands import KnownState
@@ -25,7 +25,7 @@ COMBINATIONS_LIMIT = 2_000
 """Different sets of flags that are read; for a mailbox with more, the first FLAGS response may lack keywords."""
 
 
-async def select(session: Session, command: Select, out: ReplyWriter) -> Completion:
+async def select(session: ServerSession, command: Select, out: ReplyWriter) -> Completion:
     """SELECT and EXAMINE. The previous mailbox is deselected even if the command fails."""
     if command.resync is not None and not session.has_qresync:
         raise MalformedRequest("QRESYNC requires ENABLE QRESYNC")
@@ -70,7 +70,7 @@ def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombinatio
     ]
 
 
-async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, out: ReplyWriter) -> None:
+async def _resynchronise(session: ServerSession, known: KnownState, mailbox: Mailbox, out: ReplyWriter) -> None:
     """Send the changes in the mailbox since the client's state (RFC 7162 §3.2.5).
 
     The client's sequence numbers with UIDs, which only shorten the response, are ignored.
@@ -83,7 +83,7 @@ async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, 
     await send_messages(session, ("UID", "FLAGS", "MODSEQ"), changed, out, changed_since=known.modseq)
 
 
-async def close(session: Session, _command: CloseMailbox, _out: ReplyWriter) -> Completion:
+async def close(session: ServerSession, _command: CloseMailbox, _out: ReplyWriter) -> Completion:
     """CLOSE: remove `\\Deleted` messages without responses (RFC 9051 §6.4.1)."""
     view = session.selected
     session.view = None
@@ -93,13 +93,13 @@ async def close(session: Session, _command: CloseMailbox, _out: ReplyWriter) -> 
     return Completion("CLOSE completed", await modseq_code(session, view))
 
 
-async def unselect(session: Session, _command: Unselect, _out: ReplyWriter) -> Completion:
+async def unselect(session: ServerSession, _command: Unselect, _out: ReplyWriter) -> Completion:
     session.view = None
     return Completion("UNSELECT completed")
 
 
 HANDLERS: Handlers = (
     Handler(Select, select, capabilities=("QRESYNC",)),
-    Handler(CloseMailbox, close, State.SELECTED),
-    Handler(Unselect, unselect, State.SELECTED, capabilities=("UNSELECT",)),
+    Handler(CloseMailbox, close, SessionState.SELECTED),
+    Handler(Unselect, unselect, SessionState.SELECTED, capabilities=("UNSELECT",)),
 )

@@ -6,13 +6,13 @@ from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.commands.search import send_extended, send_numbers
 from app.servers.imap.finding import find, search_time
-from app.servers.imap.handlers import Handler, Handlers, State, with_uids
-from app.servers.imap.session import Session
+from app.servers.imap.handlers import Handler, Handlers, SessionState, with_uids
+from app.servers.imap.session import ServerSession
 from app.servers.imap.sorting import sort_uids
 from app.wire.imap.requests.sort import Sort
 
 
-async def sort(session: Session, command: Sort, out: ReplyWriter) -> Completion:
+async def sort(session: ServerSession, command: Sort, out: ReplyWriter) -> Completion:
     """SORT. Refused with LIMIT if it takes too long."""
     async with search_time(session, command.returning):
         result = await find(session, command.key, out)
@@ -25,5 +25,5 @@ async def sort(session: Session, command: Sort, out: ReplyWriter) -> Completion:
 
 
 HANDLERS: Handlers = (
-    Handler(Sort, sort, State.SELECTED, capabilities=("SORT", "SORT=DISPLAY", "ESORT"), may_expunge=with_uids),
+    Handler(Sort, sort, SessionState.SELECTED, capabilities=("SORT", "SORT=DISPLAY", "ESORT"), may_expunge=with_uids),
 )

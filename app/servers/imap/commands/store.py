@@ -10,10 +10,10 @@ from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.store import FlagChange
 from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.handlers import Handler, Handlers, State, with_uids
+from app.servers.imap.handlers import Handler, Handlers, SessionState, with_uids
 from app.servers.imap.news import catch_up, send_flags
 from app.servers.imap.numbers import set_text
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.wire.imap.requests.store import Store
 
 KEYWORD_LIMIT_CHARS = 255
@@ -37,7 +37,7 @@ def read_flags(flags: tuple[str, ...]) -> Flags:
     return frozenset(result)
 
 
-async def store(session: Session, command: Store, out: ReplyWriter) -> Completion:
+async def store(session: ServerSession, command: Store, out: ReplyWriter) -> Completion:
     """STORE; with UNCHANGEDSINCE, messages changed since are not changed but reported (RFC 7162 §3.1.3)."""
     view = session.selected
     if view.is_read_only:
@@ -65,7 +65,7 @@ def _change_of(mode: str, flags: Flags) -> FlagChange:
 
 
 async def _store_some(
-    session: Session, command: Store, uids: Sequence[int], change: FlagChange, out: ReplyWriter
+    session: ServerSession, command: Store, uids: Sequence[int], change: FlagChange, out: ReplyWriter
 ) -> tuple[int, ...]:
     """Change some messages in one transaction and send the responses. Return the UIDs not changed."""
     view, services = session.selected, session.services
@@ -87,4 +87,4 @@ async def _store_some(
     return stored.modified
 
 
-HANDLERS: Handlers = (Handler(Store, store, State.SELECTED, may_expunge=with_uids),)
+HANDLERS: Handlers = (Handler(Store, store, SessionState.SELECTED, may_expunge=with_uids),)

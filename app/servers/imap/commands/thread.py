@@ -12,9 +12,9 @@ from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.finding import find, search_time
 from app.servers.imap.forest import Forest, ThreadedMessage
-from app.servers.imap.handlers import Handler, Handlers, State, with_uids
+from app.servers.imap.handlers import Handler, Handlers, SessionState, with_uids
 from app.servers.imap.rows import read_rows
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.sorting import large_sort, sent_at_ms
 from app.wire.imap.requests.thread import ThreadAlgorithm, ThreadMessages
 
@@ -23,7 +23,7 @@ PIECES_AT_ONCE = 1_000
 """Pieces of the response that are sent together; a message is one or two."""
 
 
-async def thread(session: Session, command: ThreadMessages, out: ReplyWriter) -> Completion:
+async def thread(session: ServerSession, command: ThreadMessages, out: ReplyWriter) -> Completion:
     """THREAD. Refused with LIMIT if it takes too long."""
     async with search_time(session):
         result = await find(session, command.key, out)
@@ -39,14 +39,14 @@ async def thread(session: Session, command: ThreadMessages, out: ReplyWriter) ->
     return result.completion("THREAD")
 
 
-async def _add(session: Session, forest: Forest, uids: Sequence[int]) -> None:
+async def _add(session: ServerSession, forest: Forest, uids: Sequence[int]) -> None:
     async for rows in read_rows(session, uids, _COLUMNS):
         for row in rows:
             forest.add(_threaded(row))
             await session.pace.spend(1)
 
 
-async def _add_linked(session: Session, forest: Forest, uids: Sequence[int]) -> None:
+async def _add_linked(session: ServerSession, forest: Forest, uids: Sequence[int]) -> None:
     async for rows in read_rows(session, uids, (*_COLUMNS, "summary")):
         for row in rows:
             summary = orjson.loads(row.summary)
@@ -60,7 +60,7 @@ def _threaded(row: MessageValues, message_id: str | None = None, ancestors: Sequ
     return ThreadedMessage(row.uid, sent_at_ms(row), base, is_answer, message_id, ancestors)
 
 
-async def _send(session: Session, forest: Forest, out: ReplyWriter, *, is_uid: bool) -> None:
+async def _send(session: ServerSession, forest: Forest, out: ReplyWriter, *, is_uid: bool) -> None:
     number_of = (lambda uid: uid) if is_uid else session.selected.number_of
     pieces = [b"* THREAD"]
     for piece in forest.written(number_of):
@@ -76,7 +76,7 @@ HANDLERS: Handlers = (
     Handler(
         ThreadMessages,
         thread,
-        State.SELECTED,
+        SessionState.SELECTED,
         capabilities=("THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES"),
         may_expunge=with_uids,
     ),

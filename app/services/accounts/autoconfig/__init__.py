@@ -13,10 +13,10 @@ from app.errors import GatewayError, RateLimited
 from app.mail.offers import Auth, Offer, Protocol, filled
 from app.mime.validate import validate_address
 from app.services.accounts.autoconfig.guessing import Probe, verified
-from app.services.accounts.autoconfig.sources import Sources, Wanted, provider_of
-from app.wire.autoconfig.providers import Provider, by_domain
+from app.services.accounts.autoconfig.sources import DiscoveryRequest, Sources, provider_of
+from app.wire.autoconfig.providers import KnownProvider, by_domain
 
-__all__ = ["Autoconfig", "Found"]
+__all__ = ["Autoconfig", "FoundServers"]
 
 DEADLINE_SECONDS = 8.0
 GRACE_SECONDS = 2.0
@@ -28,7 +28,7 @@ PARALLEL_SEARCHES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundServers:
     """The servers of an address. `offers` are encrypted first, empty if none was found.
 
     `source`: builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx, guess, or None. `oauth` names the
@@ -54,10 +54,10 @@ class Autoconfig:
         self._sources = sources
         self._probe = probe
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, Found]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, FoundServers]] = OrderedDict()
         self._searching = 0
 
-    async def find(self, email: str) -> Found:
+    async def find(self, email: str) -> FoundServers:
         """Return the servers of an address, within 8 s. Never connects to internal addresses.
 
         Raises InvalidRequest for an invalid address, RateLimited if too many searches run.
@@ -65,17 +65,17 @@ class Autoconfig:
         email = validate_address(email, "/email")
         domain = email.rpartition("@")[2].lower()
         if domain.startswith("["):
-            return Found(email, domain)
+            return FoundServers(email, domain)
         known = by_domain(domain)
         if known is not None:
             return _result(email, domain, known.offers, "builtin", known)
-        return self._remembered(email) or await self._search(Wanted(email, domain))
+        return self._remembered(email) or await self._search(DiscoveryRequest(email, domain))
 
-    def _remembered(self, email: str) -> Found | None:
+    def _remembered(self, email: str) -> FoundServers | None:
         until, found = self._known.get(email, (0.0, None))
         return found if until > self._clock() else None
 
-    async def _search(self, wanted: Wanted) -> Found:
+    async def _search(self, wanted: DiscoveryRequest) -> FoundServers:
         if self._searching >= PARALLEL_SEARCHES:
             raise RateLimited("Too many look-ups are running")
         self._searching += 1
@@ -90,21 +90,23 @@ class Autoconfig:
             self._known.popitem(last=False)
         return found
 
-    async def _ask_all(self, wanted: Wanted) -> Found:
+    async def _ask_all(self, wanted: DiscoveryRequest) -> FoundServers:
         sources = [(name, _offered(source(wanted), wanted)) for name, source in self._sources.in_order()]
         answer = await _first_in_order(sources, DEADLINE_SECONDS - GUESS_SECONDS)
         if answer is None:
             guesses = [("guess", _offered(verified(wanted.domain, self._probe), wanted))]
             answer = await _first_in_order(guesses, GUESS_SECONDS)
         if answer is None:
-            return Found(wanted.email, wanted.domain)
+            return FoundServers(wanted.email, wanted.domain)
         source, offers = answer
         return _result(wanted.email, wanted.domain, offers, source, provider_of(offers))
 
 
-def _result(email: str, domain: str, offers: Sequence[Offer], source: str, provider: Provider | None) -> Found:
+def _result(
+    email: str, domain: str, offers: Sequence[Offer], source: str, provider: KnownProvider | None
+) -> FoundServers:
     takes_tokens = any(Auth.OAUTH2 in offer.auth for offer in offers)
-    return Found(
+    return FoundServers(
         email,
         domain,
         filled(offers, email),
@@ -114,7 +116,7 @@ def _result(email: str, domain: str, offers: Sequence[Offer], source: str, provi
     )
 
 
-async def _offered(asking: Awaitable[Sequence[Offer]], wanted: Wanted) -> tuple[Offer, ...]:
+async def _offered(asking: Awaitable[Sequence[Offer]], wanted: DiscoveryRequest) -> tuple[Offer, ...]:
     """Return a source's offers for an address; empty if it fails, or names no server to read mail from."""
     try:
         offers = filled(await asking, wanted.email)

@@ -26,7 +26,7 @@ SERVICES = (
 )
 
 
-class Names:
+class DomainNames:
     """Queries `servers` ("192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53"), or the system's if empty."""
 
     def __init__(self, servers: Sequence[str] = ()) -> None:

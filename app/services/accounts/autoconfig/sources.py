@@ -8,30 +8,30 @@ from urllib.parse import quote, urlsplit
 
 from app.mail.offers import Offer
 from app.services.accounts.autoconfig.fetching import Fetcher
-from app.services.accounts.autoconfig.names import Names
+from app.services.accounts.autoconfig.names import DomainNames
 from app.wire.autoconfig import autodiscover
 from app.wire.autoconfig.ispdb import read_config
-from app.wire.autoconfig.providers import Provider, by_exchanger, by_server
+from app.wire.autoconfig.providers import KnownProvider, by_exchanger, by_server
 
 MAX_EXCHANGER_DOMAINS = 2
 _MICROSOFT = ("outlook.office365.com", "outlook.office.com", "autodiscover-s.outlook.com")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DiscoveryRequest:
     """The address whose servers are looked for; its domain in A-labels and lower case."""
 
     email: str
     domain: str
 
 
-Source = Callable[[Wanted], Awaitable[Sequence[Offer]]]
+Source = Callable[[DiscoveryRequest], Awaitable[Sequence[Offer]]]
 
 
 class Sources:
     """`ispdb_url` is the central database in Mozilla's format, to which a domain is appended; "" for none."""
 
-    def __init__(self, fetcher: Fetcher, names: Names, ispdb_url: str) -> None:
+    def __init__(self, fetcher: Fetcher, names: DomainNames, ispdb_url: str) -> None:
         self._fetcher = fetcher
         self._names = names
         self._ispdb_url = ispdb_url
@@ -49,18 +49,18 @@ class Sources:
             ("mx", self._exchangers),
         )
 
-    async def _autoconfig(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _autoconfig(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         return await self._published(wanted.domain, wanted.email)
 
     async def _published(self, domain: str, email: str) -> Sequence[Offer]:
         path = f"/mail/config-v1.1.xml?emailaddress={quote(email, safe='')}"
         return await self._config(self._fetcher.url(f"autoconfig.{domain}", path))
 
-    async def _well_known(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _well_known(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         path = f"/.well-known/autoconfig/mail/config-v1.1.xml?emailaddress={quote(wanted.email, safe='')}"
         return await self._config(self._fetcher.url(wanted.domain, path))
 
-    async def _ispdb(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _ispdb(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         return await self._listed(wanted.domain)
 
     async def _listed(self, domain: str) -> Sequence[Offer]:
@@ -70,14 +70,14 @@ class Sources:
         content = await self._fetcher.get(url)
         return read_config(content) if content else ()
 
-    async def _services(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _services(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         return await self._names.services(wanted.domain)
 
-    async def _autodiscover(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _autodiscover(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         url = self._fetcher.url(f"autodiscover.{wanted.domain}", "/autodiscover/autodiscover.xml")
         return await self._settings(url, wanted.email)
 
-    async def _autodiscover_at_domain(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _autodiscover_at_domain(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         url = self._fetcher.url(wanted.domain, "/autodiscover/autodiscover.xml")
         return await self._settings(url, wanted.email)
 
@@ -85,7 +85,7 @@ class Sources:
         content = await self._fetcher.post(url, autodiscover.request(email))
         return autodiscover.read_settings(content) if content else ()
 
-    async def _autodiscover_json(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _autodiscover_json(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         """The answer points to the settings. Those of Exchange Online are known, other URLs are fetched."""
         path = f"/autodiscover/autodiscover.json?Email={quote(wanted.email, safe='')}&Protocol=AutodiscoverV1"
         content = await self._fetcher.get(self._fetcher.url(f"autodiscover.{wanted.domain}", path))
@@ -95,7 +95,7 @@ class Sources:
         microsoft = by_server(_MICROSOFT[0]) if urlsplit(url).hostname in _MICROSOFT else None
         return microsoft.offers if microsoft else await self._settings(url, wanted.email)
 
-    async def _exchangers(self, wanted: Wanted) -> Sequence[Offer]:
+    async def _exchangers(self, wanted: DiscoveryRequest) -> Sequence[Offer]:
         """Find the provider by the MX hosts, which usually store the mail too, else look up their domains."""
         exchangers = await self._names.exchangers(wanted.domain)
         provider = next((known for host in exchangers if (known := by_exchanger(host))), None)
@@ -113,6 +113,6 @@ def _domains_of(exchangers: Sequence[str], own: str) -> list[str]:
     return [domain for domain in domains if domain != own and "." in domain][:MAX_EXCHANGER_DOMAINS]
 
 
-def provider_of(offers: Sequence[Offer]) -> Provider | None:
+def provider_of(offers: Sequence[Offer]) -> KnownProvider | None:
     """Return the provider that the servers for reading belong to."""
     return next((known for offer in offers if (known := by_server(offer.host))), None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from app.api.problems import problem_of
 from app.api.schemas.stream import CLIENT_FRAME, SubscribeFrame
-from app.api.stream.refusals import NO_NAMES, Names, check_names, frame_error, names_in, names_of
+from app.api.stream.refusals import NO_NAMES, FrameNames, check_names, frame_error, names_in, names_of
 from app.errors import InvalidRequest
 from pydantic import ValidationError
 
@@ -67,8 +67,8 @@ def test_types_patterns_and_types_of_the_contract_may_be_named(types: list[str])
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ('{"type": "subscribe", "sub_id": "s", "typs": []}', Names("s")),
-        ('{"type": "request", "id": "7", "method": "PUT", "path": "/v1"}', Names(None, "7")),
+        ('{"type": "subscribe", "sub_id": "s", "typs": []}', FrameNames("s")),
+        ('{"type": "request", "id": "7", "method": "PUT", "path": "/v1"}', FrameNames(None, "7")),
         ('{"type": "subscribe", "sub_id": 7, "id": ""}', NO_NAMES),
         ('{"type": "request", "id": "%s"}' % ("x" * 65), NO_NAMES),
         ("[" * 100_000, NO_NAMES),
@@ -76,10 +76,10 @@ def test_types_patterns_and_types_of_the_contract_may_be_named(types: list[str])
         ("nonsense", NO_NAMES),
     ],
 )
-def test_an_error_has_the_names_that_the_client_gave_to_its_frame(text: str, names: Names) -> None:
+def test_an_error_has_the_names_that_the_client_gave_to_its_frame(text: str, names: FrameNames) -> None:
     assert names_in(text) == names
 
 
 def test_an_error_has_the_names_of_a_valid_frame() -> None:
-    assert names_of(CLIENT_FRAME.validate_python(SUBSCRIBE)) == Names("s")
-    assert names_of(CLIENT_FRAME.validate_python({"type": "ping", "id": "p"})) == Names(None, "p")
+    assert names_of(CLIENT_FRAME.validate_python(SUBSCRIBE)) == FrameNames("s")
+    assert names_of(CLIENT_FRAME.validate_python({"type": "ping", "id": "p"})) == FrameNames(None, "p")

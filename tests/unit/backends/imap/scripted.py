@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from app.backends.imap.connection import ImapProtocol
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 
 _COMMAND = re.compile(rb"[^\r\n]*\r\n")
 _LITERAL = re.compile(rb"\{([0-9]+)\+\}\r\n\Z")
@@ -110,10 +110,10 @@ def scripted_session(
     capabilities: str = "IMAP4rev1",
     enabled: Iterable[str] = (),
     greeting: str = "ready",
-) -> tuple[Session, ScriptedServer]:
+) -> tuple[ClientSession, ScriptedServer]:
     """A session that is logged in to such a server."""
     server = ScriptedServer({"SELECT": SELECTED, **(script or {})})
-    session = Session(server.greet(capabilities, greeting))
+    session = ClientSession(server.greet(capabilities, greeting))
     session.enabled = frozenset(enabled)
     return session, server
 

@@ -6,7 +6,7 @@ import pytest
 from app.backends.imap.fatal_messages import arrivals
 from app.backends.imap.pool import ENDED, Pool
 from app.backends.imap.rows import NO_MESSAGE
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import ServerProtocolError, Unreachable
 from app.mail.delta import Arrived
 from app.wire.imap.sets import SequenceSet
@@ -25,7 +25,7 @@ class PerilousServer:
         self.limit = 1_000
         self._script: dict[str, Answer] = {"UID FETCH": self._fetch, "SELECT": "* BYE no\r\n" if is_shut else SELECTED}
 
-    async def __call__(self) -> Session:
+    async def __call__(self) -> ClientSession:
         self.opened += 1
         if self.opened > self.limit:
             raise Unreachable

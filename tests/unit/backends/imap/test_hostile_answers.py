@@ -21,7 +21,7 @@ from app.backends.imap import (
 from app.backends.imap.previews import previews_of
 from app.backends.imap.rows import rows as rows_of
 from app.backends.imap.selectable import SelectableMailbox
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching import ImapWatch
 from app.errors import GatewayError, Unreachable
 from app.wire.imap.commands import BodySection, KnownState
@@ -41,28 +41,28 @@ async def content() -> AsyncIterator[bytes]:
     yield b"x"
 
 
-async def stream(session: Session) -> None:
+async def stream(session: ClientSession) -> None:
     [chunk async for chunk in downloading.stream(session, "INBOX", 1, BodySection())]
 
 
-async def rows(session: Session) -> None:
+async def rows(session: ClientSession) -> None:
     [batch async for batch in rows_of(session, "INBOX", [1, 2])]
 
 
-async def flag(session: Session) -> None:
+async def flag(session: ClientSession) -> None:
     await flagging.store_flags(session, INBOX, [1], add=frozenset({"\\Seen"}), remove=NONE, condition=None)
 
 
-async def append(session: Session) -> None:
+async def append(session: ClientSession) -> None:
     uid = await appending.append(session, "INBOX", content(), 1, NONE, None)
     [batch async for batch in rows_of(session, "INBOX", [uid])]
 
 
-async def watch(session: Session) -> None:
+async def watch(session: ClientSession) -> None:
     await ImapWatch.start(session, [])
 
 
-JOBS: dict[str, Callable[[Session], Awaitable[object]]] = {
+JOBS: dict[str, Callable[[ClientSession], Awaitable[object]]] = {
     "agree": lambda session: session.agree(),
     "list": listing.list_mailboxes,
     "search": lambda session: searching.search(session, "INBOX", All()),
@@ -130,7 +130,7 @@ lines = st.sampled_from(_LIKELY) | spoilt() | words.map(lambda some: "* " + " ".
 answers = st.lists(lines, max_size=6).map(lambda some: "\r\n".join(["* OK [UIDVALIDITY 7]", *some]))
 
 
-async def attempt(job: Callable[[Session], Awaitable[object]], answer: str, capabilities: str) -> None:
+async def attempt(job: Callable[[ClientSession], Awaitable[object]], answer: str, capabilities: str) -> None:
     end = "\r\n$ OK done\r\n"
     said = (answer + end).encode("utf-8", "surrogateescape")
     session, server = scripted_session({"SELECT": said, "": said}, capabilities)
@@ -144,7 +144,7 @@ async def attempt(job: Callable[[Session], Awaitable[object]], answer: str, capa
         await asyncio.sleep(0)
 
 
-async def _run_or_end(job: Callable[[Session], Awaitable[object]], session: Session) -> None:
+async def _run_or_end(job: Callable[[ClientSession], Awaitable[object]], session: ClientSession) -> None:
     """Run a job; where an open literal swallows all answers, the command's deadline would come: end it now."""
     running = asyncio.ensure_future(job(session))
     for _ in range(200):
@@ -161,7 +161,7 @@ async def _run_or_end(job: Callable[[Session], Awaitable[object]], session: Sess
 @given(answer=answers, capabilities=st.sampled_from([RICH, "IMAP4rev1"]))
 @settings(max_examples=60, deadline=None)
 def test_any_answer_ends_in_a_result_or_an_error_of_ours(
-    job: Callable[[Session], Awaitable[object]], answer: str, capabilities: str
+    job: Callable[[ClientSession], Awaitable[object]], answer: str, capabilities: str
 ) -> None:
     asyncio.run(attempt(job, answer, capabilities))
 
@@ -169,7 +169,7 @@ def test_any_answer_ends_in_a_result_or_an_error_of_ours(
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
 @pytest.mark.parametrize("silent_until", range(4))
 async def test_goodbye_at_any_command_is_unreachable(
-    job: Callable[[Session], Awaitable[object]], silent_until: int
+    job: Callable[[ClientSession], Awaitable[object]], silent_until: int
 ) -> None:
     """The server says goodbye in place of its nth answer."""
     session, server = scripted_session(capabilities=RICH)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from app.backends.imap.origin import FAILURES_TO_OPEN, OPEN_SECONDS, Host, Hosts, Origin
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Unreachable
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -52,10 +52,10 @@ def origin(hosts: Hosts, guard: NetGuard) -> Origin:
 
 
 async def test_an_address_that_is_not_allowed_is_refused_before_any_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*args: object) -> Session:
+    async def never(*args: object) -> ClientSession:
         raise AssertionError
 
-    monkeypatch.setattr(Session, "open", never)
+    monkeypatch.setattr(ClientSession, "open", never)
     with pytest.raises(AddressNotAllowed):
         await origin(Hosts(), NetGuard()).open()
 
@@ -64,10 +64,10 @@ async def test_an_address_that_is_not_allowed_is_refused_before_any_connection(m
 async def test_the_breaker_counts_failed_connects_and_never_refused_logins(
     monkeypatch: pytest.MonkeyPatch, error: Exception, is_counted: bool
 ) -> None:
-    async def failing(*args: object) -> Session:
+    async def failing(*args: object) -> ClientSession:
         raise error
 
-    monkeypatch.setattr(Session, "open", failing)
+    monkeypatch.setattr(ClientSession, "open", failing)
     hosts = Hosts()
     subject = origin(hosts, NetGuard.of(["127.0.0.0/8"]))
     for _ in range(FAILURES_TO_OPEN):
@@ -95,10 +95,10 @@ async def test_a_mail_server_does_not_answer_for_an_authorization_server_that_is
 ) -> None:
     session, _ = scripted_session()
 
-    async def opening(*args: object) -> Session:
+    async def opening(*args: object) -> ClientSession:
         return session
 
-    monkeypatch.setattr(Session, "open", opening)
+    monkeypatch.setattr(ClientSession, "open", opening)
     hosts = Hosts()
     by_password = origin(hosts, NetGuard.of(["127.0.0.0/8"]))
     by_token = replace(by_password, login=replace(by_password.login, tokens=NoTokens()))
@@ -112,10 +112,10 @@ async def test_a_mail_server_does_not_answer_for_an_authorization_server_that_is
 async def test_a_closed_connection_is_taken_off_the_hosts_count(monkeypatch: pytest.MonkeyPatch) -> None:
     session, server = scripted_session()
 
-    async def opening(*args: object) -> Session:
+    async def opening(*args: object) -> ClientSession:
         return session
 
-    monkeypatch.setattr(Session, "open", opening)
+    monkeypatch.setattr(ClientSession, "open", opening)
     hosts = Hosts()
     await origin(hosts, NetGuard.of(["127.0.0.0/8"])).open()
     host = hosts.at("127.0.0.1", 993)
@@ -129,14 +129,14 @@ async def test_a_closed_connection_is_taken_off_the_hosts_count(monkeypatch: pyt
 async def test_a_session_whose_compression_fails_is_closed_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     session, _ = scripted_session({})
 
-    async def opened(*args: object) -> Session:
+    async def opened(*args: object) -> ClientSession:
         return session
 
-    async def failing(_: Session) -> None:
+    async def failing(_: ClientSession) -> None:
         raise Unreachable
 
-    monkeypatch.setattr(Session, "open", opened)
-    monkeypatch.setattr(Session, "compress", failing)
+    monkeypatch.setattr(ClientSession, "open", opened)
+    monkeypatch.setattr(ClientSession, "compress", failing)
     hosts = Hosts()
     login = ServerLogin("192.0.2.1", 993, TransportSecurity.TLS, "u", "p")
     with pytest.raises(Unreachable):

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 from app.backends.imap.pool import LIMITED_SECONDS, Pool
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import RateLimited, ServerProtocolError, Throttled, TimedOut, Unreachable
 from app.mail.backoff import reconnect_delays
 from app.wire.imap import commands
@@ -19,7 +19,7 @@ class Opener:
     def __init__(self) -> None:
         self.servers: list[ScriptedServer] = []
 
-    async def __call__(self) -> Session:
+    async def __call__(self) -> ClientSession:
         session, server = scripted_session()
         self.servers.append(server)
         return session
@@ -89,13 +89,13 @@ async def test_who_stops_waiting_takes_no_turn_from_the_next() -> None:
         await asyncio.sleep(0)
         quitter.cancel()
 
-    assert isinstance(await stayer, Session)
+    assert isinstance(await stayer, ClientSession)
 
 
 async def test_a_failed_connect_frees_its_place() -> None:
     calls = 0
 
-    async def failing_once() -> Session:
+    async def failing_once() -> ClientSession:
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -119,7 +119,7 @@ class Strict:
         self.allowed, self.refusal = allowed, refusal
         self.inside = self.refused = 0
 
-    async def __call__(self) -> Session:
+    async def __call__(self) -> ClientSession:
         if self.inside >= self.allowed:
             self.refused += 1
             raise self.refusal
@@ -186,11 +186,11 @@ async def test_a_refusal_while_the_watch_is_being_opened_limits_nothing() -> Non
     server = Opener()
     is_restarted = asyncio.Event()
 
-    async def open_slowly() -> Session:
+    async def open_slowly() -> ClientSession:
         await is_restarted.wait()
         return await server()
 
-    async def refuse_at_first() -> Session:
+    async def refuse_at_first() -> ClientSession:
         if not is_restarted.is_set():
             raise Unreachable
         return await server()
@@ -270,7 +270,7 @@ async def test_reading_is_tried_again_where_a_used_connection_proves_lost() -> N
         pass
     opener.servers[0].script["NOOP"] = "* BYE gone\r\n"
 
-    async def read(session: Session) -> str:
+    async def read(session: ClientSession) -> str:
         await session.do(commands.noop())
         return "read"
 
@@ -281,7 +281,7 @@ async def test_reading_is_tried_again_where_a_used_connection_proves_lost() -> N
 async def test_reading_on_a_new_connection_is_tried_once() -> None:
     pool = Pool(Opener())
 
-    async def read(session: Session) -> None:
+    async def read(session: ClientSession) -> None:
         raise Unreachable
 
     with pytest.raises(Unreachable):
@@ -374,7 +374,7 @@ async def test_a_spare_connection_that_is_refused_takes_no_place() -> None:
 async def test_what_ends_two_connections_in_one_mailbox_is_a_fault_of_that_mailbox() -> None:
     pool = Pool(Opener())
 
-    async def read(session: Session) -> None:
+    async def read(session: ClientSession) -> None:
         raise Unreachable
 
     with pytest.raises(ServerProtocolError):
@@ -386,7 +386,7 @@ async def test_what_is_not_answered_in_one_mailbox_is_asked_once_and_a_fault_of_
     pool = Pool(Opener())
     asked = []
 
-    async def read(session: Session) -> None:
+    async def read(session: ClientSession) -> None:
         asked.append(session)
         raise TimedOut
 

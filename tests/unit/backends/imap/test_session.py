@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from app.backends.imap.selected import NO_VALIDITY
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.errors import MailboxNotFound, ServerRefused
 from app.wire.imap import commands
 from app.wire.imap.commands import KnownState
@@ -14,7 +14,7 @@ from tests.unit.backends.imap.scripted import SELECTED, ScriptedServer, scripted
 ONE = SequenceSet.of([1])
 
 
-async def agreed(script: dict[str, str], capabilities: str) -> tuple[Session, ScriptedServer]:
+async def agreed(script: dict[str, str], capabilities: str) -> tuple[ClientSession, ScriptedServer]:
     session, server = scripted_session(dict(script), capabilities)
     await session.agree()
     return session, server

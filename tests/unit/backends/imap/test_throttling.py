@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.answers import CommandCompletion
 from app.errors import LoginRefused, MailServerError, RateLimited, ServerRefused, Throttled, Unreachable
 from app.wire.imap import commands
 
@@ -15,9 +15,9 @@ CORPUS = Path(__file__).parents[3] / "corpus" / "imap"
 DOVECOT = "NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=10)"
 
 
-def completion(line: str) -> Completion:
+def completion(line: str) -> CommandCompletion:
     status, _, text = line.partition(" ")
-    return Completion(status, text.encode(), ())
+    return CommandCompletion(status, text.encode(), ())
 
 
 def refusals(file: str, *tags: str) -> list[str]:

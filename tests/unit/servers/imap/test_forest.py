@@ -202,6 +202,7 @@ def mails(draw: st.DrawFn) -> list[ThreadedMessage]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(mails())
 def test_threads_are_those_of_the_steps_of_the_rfc(mail: list[ThreadedMessage]) -> None:

@@ -12,11 +12,11 @@ from typing import cast
 import pytest
 from app.loop_watch import COLLECTION, LoopWatch
 from app.mail.types import Mailbox, MailboxId
-from app.mailstore.views import Change, MailboxViews, MessageValues
+from app.mailstore.views import LoggedChange, MailboxViews, MessageValues
 from app.servers.imap import news, rows, shared
 from app.servers.imap.commands import fetch
 from app.servers.imap.numbers import SetWriter
-from app.servers.imap.session import Session
+from app.servers.imap.session import ServerSession
 from app.servers.imap.view import MailboxView, SharedUids
 from app.servers.pace import TURN_UNITS, Yielding
 from app.wire.imap.sets import SequenceSet
@@ -38,7 +38,7 @@ async def fill(harness: Harness, count: int) -> Mailbox:
     return await harness.mailbox(account_id)
 
 
-def session_of(talk: Talk) -> Session:
+def session_of(talk: Talk) -> ServerSession:
     return talk.conversation._session
 
 
@@ -270,7 +270,7 @@ async def test_what_happened_meanwhile_is_told_in_pieces(harness: Harness, monke
     held: list[int] = []
     note = MailboxView.note
 
-    def noted(self: MailboxView, change: Change) -> None:
+    def noted(self: MailboxView, change: LoggedChange) -> None:
         note(self, change)
         held.append(len(self._flagged))
 

@@ -74,7 +74,7 @@ async def test_a_wrong_password_and_an_unknown_account_fail_alike(harness: Harne
 
 
 async def test_an_unknown_account_takes_as_long_as_a_wrong_password(harness: Harness) -> None:
-    """Both ask argon2 once (check 17)."""
+    """Both ask argon2 once."""
     asked: list[str] = []
 
     class Counting(type(FAST_HASHER)):  # type: ignore[misc]

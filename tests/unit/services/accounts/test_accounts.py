@@ -20,7 +20,7 @@ IMAP = ServerLogin("93.184.216.34", 993, TransportSecurity.TLS, "me", "canary-im
 SMTP = ServerLogin("93.184.216.34", 465, TransportSecurity.TLS, "me", "canary-smtp")
 
 
-async def test_check_19_passwords_are_not_in_clear_on_disk(tmp_path: Path) -> None:
+async def test_passwords_are_not_in_clear_on_disk(tmp_path: Path) -> None:
     async with open_gateway(tmp_path) as gateway:
         accounts = gateway.services.accounts
         remote = await accounts.add(NewAccount(AccountKind.IMAP, "me@example.com", servers=Servers(IMAP, SMTP)))

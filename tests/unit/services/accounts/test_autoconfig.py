@@ -13,7 +13,7 @@ from app.mail.offers import Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
 from app.services.accounts import autoconfig
 from app.services.accounts.autoconfig import Autoconfig
-from app.services.accounts.autoconfig.sources import Source, Sources, Wanted
+from app.services.accounts.autoconfig.sources import DiscoveryRequest, Source, Sources
 from app.wire.autoconfig.providers import PROVIDERS, by_domain, by_exchanger
 
 
@@ -33,7 +33,7 @@ class Told:
         return tuple((name, self._source(name)) for name in self.by_name)
 
     def _source(self, name: str) -> Source:
-        async def source(wanted: Wanted) -> Sequence[Offer]:
+        async def source(wanted: DiscoveryRequest) -> Sequence[Offer]:
             self.asked.append(f"{name} {wanted.domain}")
             told = self.by_name[name]
             if isinstance(told, Exception):

@@ -29,7 +29,7 @@ def test_a_state_is_read_as_it_was_issued(seq: int, at_ms: int, base_seq: int | 
     assert states.since(text, ANN) == StatePosition(Position(seq, at_ms), seq if base_seq is None else base_seq)
 
 
-def test_check_11_a_state_of_another_account_is_refused() -> None:
+def test_a_state_of_another_account_is_refused() -> None:
     states = States(Vault([NEW]))
 
     with pytest.raises(InvalidRequest):

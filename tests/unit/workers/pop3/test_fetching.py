@@ -9,7 +9,7 @@ from app.errors import NotStorable
 from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import MailboxId, Overview
-from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, Pop3State
 from app.mailstore.store import MailStore
 from app.workers.pop3.fetching import Fetching, _Change
 
@@ -48,7 +48,7 @@ async def test_a_message_that_the_ledger_refuses_keeps_no_other_out() -> None:
     subjects = ("first", POISON, "third")
 
     await fetching._write(
-        _Change([(Line(Key(subject, 0), 9, State.STORED), _arrived(subject)) for subject in subjects])
+        _Change([(Line(Key(subject, 0), 9, Pop3State.STORED), _arrived(subject)) for subject in subjects])
     )
 
     assert ledger.written == [("first", "first"), (POISON, ""), ("third", "third")]

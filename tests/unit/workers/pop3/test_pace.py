@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from app.workers.pop3.account import LONGEST_SECONDS, SHORTEST_SECONDS, PollInterval
-from app.workers.pop3.poll import Outcome
+from app.workers.pop3.poll import PollOutcome
 
 
-def outcome(*, has_news: bool = False, delay: int = 0) -> Outcome:
+def outcome(*, has_news: bool = False, delay: int = 0) -> PollOutcome:
     arrived: Any = (object(),) if has_news else ()
-    return Outcome(arrived, False, delay, 0)
+    return PollOutcome(arrived, False, delay, 0)
 
 
 def plain(low: float, high: float) -> float:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import cast
 
 import pytest
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching import sweeping as module
 from app.backends.imap.watching.pending_changes import PendingChanges
 from app.backends.imap.watching.sweeping import SWEEP_SECONDS, UNFOLLOWED_SWEEP_SECONDS, Sweeping
@@ -25,7 +25,7 @@ class Clock:
 def quiet_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server where nothing ever happens."""
 
-    async def list_mailboxes(_: Session) -> list[OriginMailbox]:
+    async def list_mailboxes(_: ClientSession) -> list[OriginMailbox]:
         return []
 
     monkeypatch.setattr(module, "list_mailboxes", list_mailboxes)
@@ -41,7 +41,7 @@ async def times(sweeping: Sweeping, clock: Clock, count: int) -> list[float]:
     for _ in range(count):
         clock.now = max(clock.now, sweeping.next_at)
         found.append(clock.now)
-        await sweeping.sweep(cast("Session", None))
+        await sweeping.sweep(cast("ClientSession", None))
     return found
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.backends.imap.session import Session
+from app.backends.imap.session import ClientSession
 from app.backends.imap.watching import ImapWatch
 from app.errors import GatewayError
 from app.mail.backend import Signal
@@ -158,7 +158,7 @@ async def started_with_second(
     """A watch that opens a second connection to the same server as soon as it is wanted."""
     clock, seconds, followed, refused = Clock(), list[ScriptedServer](), [is_followed], list(refusals)
 
-    async def open_second() -> Session:
+    async def open_second() -> ClientSession:
         if refused:
             raise refused.pop(0)
         session, server = scripted_session(answering(script), capabilities)
