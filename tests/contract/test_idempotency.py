@@ -21,7 +21,7 @@ from tests.contract.stores import Stores
 VAULT = Vault([bytes(32)])
 ANSWER = Answer(201, b"{}")
 KEYS = 30
-_END_LEASES: Statement = update(IDEMPOTENCY).values(lease_until_ms=IDEMPOTENCY.c.created_at_ms)
+_END_LEASES: Statement = update(IDEMPOTENCY).values(lease_until_ms=IDEMPOTENCY.c.created_at_ms - 1_000)
 _LEASES: Statement = select(IDEMPOTENCY.c.lease_until_ms)
 _KEYS: Statement = select(IDEMPOTENCY.c.key)
 
