@@ -1,4 +1,4 @@
-"""Mail is pushed from mox, whose NOTIFY tells of each change at once. Skipped where POSTGATE_MOX names no binary."""
+"""Mail is pushed from mox, which reports each change at once by NOTIFY. Skipped where POSTGATE_MOX names no binary."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Followed:
         return event
 
     async def moved(self, count: int) -> list[str]:
-        """The ids of the next messages that are told as moved.
+        """The ids of the next messages that events report as moved.
 
         An arrival that cannot be proven to be a message from elsewhere is new until its original is gone: then it is
         told as deleted, `merged`, and the original as moved.

@@ -108,7 +108,7 @@ AWAY = [
 
 
 async def resynchronised(server: Server) -> list[tuple[str, list[str]]]:
-    """What a client is told that was away while messages were flagged, expunged and moved."""
+    """QRESYNC of a client that was away while messages were flagged, expunged and moved."""
     client, other = server.first, server.second
     found: list[tuple[str, list[str]]] = []
 

@@ -1,6 +1,6 @@
 """A private mox: IMAP with NOTIFY on a free loopback port, with one account.
 
-mox is not packaged: POSTGATE_MOX names a binary built from its source (https://www.xmox.nl). Its NOTIFY tells of a
+mox is not packaged: POSTGATE_MOX names a binary built from its source (https://www.xmox.nl). Its NOTIFY reports a
 change within milliseconds, while Dovecot gathers changes for half a second.
 """
 

@@ -11,7 +11,7 @@ from tests.unit.servers.imap.test_messages import with_mail
 
 
 async def ids(talk: Talk, item: str) -> list[bytes]:
-    """What FETCH tells of each message, in parentheses."""
+    """The value of an item that FETCH returns for each message, without its parentheses."""
     pattern = re.compile(rb"\* \d+ FETCH \(%b \(([\w-]{1,255})\)\)" % item.encode())
     found = [pattern.fullmatch(line) for line in await talk.say(f"FETCH 1:* {item}")]
     return [match[1] for match in found if match]
